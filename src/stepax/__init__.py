@@ -1,0 +1,67 @@
+"""stepax: a deep-learning toolkit for JAX, in which everything that can be trained is one pure pair, ``(init, step)``.
+
+>>> import stepax as sx
+>>> learner = sx.supervised(model, sx.losses.cross_entropy, optimizer)  # doctest: +SKIP
+>>> run = sx.fit(learner, train, key=key, epochs=10, batch_size=128)  # doctest: +SKIP
+"""
+
+import importlib
+from typing import Any
+
+from stepax import losses, metrics, nn, ops
+from stepax.evaluation import Evaluation, evaluate, predict
+from stepax.fit import Report, Run, collected, epochs, fit, training
+from stepax.gradient import gradient, reduce, update, weighted_mean
+from stepax.learner import Learner, State, new_state, step_key, supervised
+from stepax.model import Model, as_model, from_linen, from_nnx, scaled
+from stepax.source import Source, class_weights, generated, in_order, shuffled
+from stepax.transfer import start_from, transfer
+
+__version__ = "0.1.0"
+
+# Loaded when first used: files, figures and the command line cost more to import than all the rest.
+LAZY = ("checkpoint", "cli", "compile", "data", "plot", "progress", "record", "typing")
+
+__all__ = [
+    "Evaluation",
+    "Learner",
+    "Model",
+    "Report",
+    "Run",
+    "Source",
+    "State",
+    "as_model",
+    "class_weights",
+    "collected",
+    "epochs",
+    "evaluate",
+    "fit",
+    "from_linen",
+    "from_nnx",
+    "generated",
+    "gradient",
+    "in_order",
+    "losses",
+    "metrics",
+    "new_state",
+    "nn",
+    "ops",
+    "predict",
+    "reduce",
+    "scaled",
+    "shuffled",
+    "start_from",
+    "step_key",
+    "supervised",
+    "training",
+    "transfer",
+    "update",
+    "weighted_mean",
+    *LAZY,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in LAZY:
+        return importlib.import_module(f"stepax.{name}")
+    raise AttributeError(f"module 'stepax' has no attribute {name!r}")

@@ -1,0 +1,200 @@
+"""Trees of arrays in a folder, through Orbax, with a checksum for each: what loads is what was saved, bit for bit."""
+
+import hashlib
+import os
+import pathlib
+import re
+import secrets
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from stepax.files import read_json, write_json
+from stepax.typing import Array, Tree
+
+__all__ = ["CheckpointError", "load", "save"]
+
+# A checkpoint is a folder with ``index.json``, which describes every array and names the folder where Orbax keeps the
+# bytes. The index is replaced last and in one go: until then the old checkpoint is whole, and without it nothing loads.
+# It has a checksum of every file too, since some damage passes through Orbax, and what does not makes its threads fill
+# the terminal with traces.
+INDEX = "index.json"
+FORMAT = "stepax.checkpoint/1"
+ARRAYS = re.compile(r"arrays-[0-9a-f]{8}(\.orbax-checkpoint-tmp.*)?")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or not the one that was asked for."""
+
+
+def save(path: str | os.PathLike, tree: Tree) -> None:
+    """Saves a tree of arrays, typed random keys among them.
+
+    A checkpoint that is there already stays whole until the new one is.
+
+    Args:
+        path: The checkpoint's folder; made if it is not there.
+        tree: Arrays in dicts, lists, tuples and NamedTuples, such as a :class:`stepax.State`.
+    """
+    folder = pathlib.Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = folder / f"arrays-{secrets.token_hex(4)}"
+    hosts = {name: _to_host(leaf) for name, leaf in _leaves(tree).items()}
+    stored = {name: host for name, (host, _) in hosts.items() if host.size}
+    if stored:  # Orbax refuses a tree without arrays, and arrays without elements
+        ocp.save(str(arrays.absolute()), stored)
+    leaves = {name: {**kind, "sha256": _checksum(host, kind)} for name, (host, kind) in hosts.items()}
+    index = {"format": FORMAT, "arrays": arrays.name, "leaves": leaves, "files": _file_checksums(arrays)}
+    write_json(folder / INDEX, index)
+    for entry in folder.iterdir():
+        if ARRAYS.fullmatch(entry.name) and entry != arrays:
+            shutil.rmtree(entry)
+
+
+def load(path: str | os.PathLike, like: Tree) -> Tree:
+    """Loads a tree of arrays, and compares each with its checksum.
+
+    Args:
+        path: The checkpoint's folder.
+        like: A tree of the same structure, shapes and dtypes: arrays, or what ``jax.eval_shape`` gives. Where one of
+            its leaves has been put on certain devices, the loaded array goes there too.
+
+    Returns:
+        The tree, with the structure of ``like`` and the saved bits.
+
+    Raises:
+        CheckpointError: The folder is missing or no checkpoint; the tree has another structure, shape or dtype than
+            ``like``; a file is missing, cut short or changed. The message names the array.
+    """
+    folder = pathlib.Path(path)
+    index = _index(folder)
+    saved, targets = index["leaves"], _leaves(like)
+    _check_same(folder, saved, targets)
+    hosts = _read(folder, index, targets)
+    for name, kind in saved.items():
+        if _checksum(hosts[name], kind) != kind["sha256"]:
+            raise CheckpointError(
+                f"checkpoint {folder}: {name} is damaged: it does not have the checksum that it was saved with"
+            )
+    return jax.tree.unflatten(
+        jax.tree.structure(like), [_to_device(hosts[name], saved[name], target) for name, target in targets.items()]
+    )
+
+
+def _leaves(tree: Tree) -> dict[str, Any]:
+    return {"tree" + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _to_host(leaf: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    """An array's bytes, and what it takes to make it again: of a key its data, and the name of its generator."""
+    array = jnp.asarray(leaf)
+    kind: dict[str, Any] = {"dtype": str(array.dtype), "shape": list(array.shape)}
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        kind["generator"] = str(jax.random.key_impl(array))
+        array = jax.random.key_data(array)
+    return np.asarray(array), kind
+
+
+def _to_device(host: np.ndarray, kind: dict[str, Any], target: Any) -> Array:
+    array = jnp.asarray(host)
+    if "generator" in kind:
+        array = jax.random.wrap_key_data(array, impl=kind["generator"])
+    placed = target.committed if isinstance(target, jax.Array) else getattr(target, "sharding", None) is not None
+    return jax.device_put(array, target.sharding) if placed else array
+
+
+def _checksum(host: np.ndarray, kind: dict[str, Any]) -> str:
+    """Of the bytes and of what they mean."""
+    digest = hashlib.sha256(f"{kind['dtype']} {kind['shape']} {kind.get('generator')}".encode())
+    digest.update(np.ascontiguousarray(host).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _file_checksums(folder: pathlib.Path) -> dict[str, str]:
+    checksums = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with open(path, "rb") as file:
+                checksums[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return checksums
+
+
+def _index(folder: pathlib.Path) -> dict[str, Any]:
+    """What the checkpoint says of itself."""
+    if not folder.is_dir():
+        raise CheckpointError(f"checkpoint {folder}: no such folder")
+    try:
+        index = read_json(folder / INDEX)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"checkpoint {folder}: there is no {INDEX} in it: it is no checkpoint, or its saving was cut short"
+        ) from None
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {folder}: {INDEX} is damaged: {error}") from error
+    kind = index.get("format") if isinstance(index, dict) else None
+    if kind != FORMAT:
+        raise CheckpointError(
+            f"checkpoint {folder}: {INDEX} has the format {kind!r}; this version of stepax reads {FORMAT!r}"
+        )
+    if not (
+        isinstance(index.get("arrays"), str) and isinstance(index.get("files"), dict) and _sound(index.get("leaves"))
+    ):
+        raise CheckpointError(f"checkpoint {folder}: {INDEX} is damaged: fields are missing")
+    return index
+
+
+def _sound(leaves: Any) -> bool:
+    fields = {"dtype": str, "shape": list, "sha256": str}
+    return isinstance(leaves, dict) and all(
+        isinstance(leaf, dict) and all(isinstance(leaf.get(field), kind) for field, kind in fields.items())
+        for leaf in leaves.values()
+    )
+
+
+def _check_same(folder: pathlib.Path, saved: dict[str, dict[str, Any]], targets: dict[str, Any]) -> None:
+    was = {name: _described(leaf["dtype"], leaf["shape"]) for name, leaf in saved.items()}
+    now = {name: _described(jax.typeof(leaf).dtype, jax.typeof(leaf).shape) for name, leaf in targets.items()}
+    changes = [
+        f"{name} is {was.get(name, 'absent')} where {now.get(name, 'nothing')} was expected"
+        for name in {**now, **was}
+        if was.get(name) != now.get(name)
+    ]
+    if changes:
+        more = f"; and {len(changes) - 4} more" if len(changes) > 4 else ""
+        raise CheckpointError(
+            f"checkpoint {folder}: it holds another tree than was expected: {'; '.join(changes[:4])}{more}"
+        )
+
+
+def _described(dtype: Any, shape: Any) -> str:
+    return f"{dtype}[{','.join(map(str, shape))}]"
+
+
+def _read(folder: pathlib.Path, index: dict[str, Any], targets: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The bytes of every array, once the files are known to be what was saved."""
+    arrays = folder / index["arrays"]
+    found = _file_checksums(arrays)
+    for name, checksum in index["files"].items():
+        if found.get(name) != checksum:
+            state = "damaged" if name in found else "missing"
+            raise CheckpointError(f"checkpoint {folder}: its file {arrays.name}/{name} is {state}")
+    hosts = {name: _blank(target) for name, target in targets.items()}
+    stored = {name: host for name, host in hosts.items() if host.size}
+    try:
+        return {**hosts, **ocp.load(str(arrays.absolute()), stored)} if stored else hosts
+    except (
+        Exception
+    ) as error:  # Orbax has many kinds; the files are whole, so its version cannot read them, or the index is wrong
+        raise CheckpointError(f"checkpoint {folder}: Orbax cannot read {arrays.name}: {error}") from error
+
+
+def _blank(target: Any) -> np.ndarray:
+    """An array on the host of the shape and dtype that a leaf is stored in."""
+    like = jax.eval_shape(
+        lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, target
+    )
+    return np.empty(like.shape, like.dtype)

@@ -1,0 +1,71 @@
+"""The command line: ``stepax train``, ``evaluate``, ``predict``, ``plot``, ``info``."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["main"]
+
+TRACEBACK = "--traceback"
+ERROR, INTERRUPTED = 2, 130
+"""Exit statuses: as of a wrong option, and as a shell has them after Ctrl-C."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line, and ends the process with its exit status.
+
+    What is wrong with options, data or files becomes one line on standard error and status 2; a fault of ours keeps its
+    traceback.
+
+    Args:
+        arguments: What follows the program's name; ``None`` takes those of the process.
+
+    Raises:
+        SystemExit: Always, with 0 where all went well.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    traceback = TRACEBACK in given or os.environ.get("STEPAX_TRACEBACK", "0") not in ("", "0")
+    try:
+        _run([argument for argument in given if argument != TRACEBACK])
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _end("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (`| head`) has enough; without this Python would complain when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except (ValueError, TypeError, OSError) as error:
+        if traceback:
+            raise
+        _end(f"error: {_message(error)}", ERROR)
+    raise SystemExit(0)
+
+
+def _run(arguments: list[str]) -> None:
+    """Parses, then calls the subcommand's module: nothing else is imported for ``--help``."""
+    if arguments == ["--version"]:
+        import stepax
+
+        print(f"stepax {stepax.__version__}")
+        return
+    from stepax.cli import options
+
+    wanted: Any = options.parse(arguments)
+    module = importlib.import_module(f"stepax.cli.{type(wanted).__name__.lower()}")
+    module.main(wanted)
+
+
+def _message(error: Exception) -> str:
+    """An error in one line: what it says, or what it is where it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    return text
+
+
+def _end(line: str, status: int) -> None:
+    """Prints the last line and leaves."""
+    print(line, file=sys.stderr)
+    raise SystemExit(status) from None

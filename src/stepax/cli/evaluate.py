@@ -1,0 +1,109 @@
+"""``stepax evaluate``: what a trained model is worth."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepax.cli.console import OUT, print_json
+from stepax.cli.measures import measures, tables
+from stepax.cli.options import Evaluate
+from stepax.cli.runs import Opened, dataset_of, open_run
+from stepax.data import Dataset, load, names
+from stepax.data.dataset import Rows
+
+__all__ = ["main", "rows_of"]
+
+
+def main(options: Evaluate) -> None:
+    """Prints the measures of a run on its own test rows, or on other data.
+
+    Raises:
+        ValueError: The folder or the data do not fit.
+    """
+    run = open_run(options.run)
+    rows, what = rows_of(run, options.data, options.part)
+    named, _ = measures(run, rows)
+    if options.json:
+        print_json({"run": str(options.run), "data": what, **named})
+        return
+    for table in tables(named, f"{options.run} on {what}"):
+        OUT.print(table)
+
+
+def rows_of(run: Opened, data: str | None, part: str | None) -> tuple[Rows, str]:
+    """The rows to measure, with labels as the model counts them, and what to call them.
+
+    Args:
+        run: The model.
+        data: Other data than the run's, or ``None``.
+        part: ``"train"``, ``"test"`` or ``"all"``; ``None``: all rows of another file or folder, else test rows.
+
+    Raises:
+        ValueError: The data have another shape or other classes than those of the training.
+        FileNotFoundError: There is nothing at the path.
+    """
+    if data is None:
+        dataset, name = dataset_of(run), run.plan.subject.name
+    else:
+        is_name = data in names()
+        part = part or ("test" if is_name else "all")
+        dataset, name = _other(run, data, whole=not is_name and part == "all"), data
+        _check(run, dataset, data)
+    part = part or "test"
+    rows = dataset.train if part == "train" else dataset.test
+    if part == "all":
+        rows = {key: np.concatenate([dataset.train[key], dataset.test[key]]) for key in dataset.train}
+    return _relabelled(run, rows, dataset), f"{part} rows of {name}"
+
+
+def _other(run: Opened, data: str, *, whole: bool) -> Dataset:
+    """Other data, read as those of the run were."""
+    subject = run.plan.subject
+    kept = {name: tuple(v) if isinstance(v, list) else v for name, v in subject.reading.items()}
+    suffix = Path(data).suffix.lower()
+    task = "regression" if subject.kind == "numbers" else "classification"
+    takes: dict[str, Any] = {}
+    if data not in names():
+        takes = {".csv": {"target": kept.get("target"), "task": task}, ".npz": {"task": task}}.get(
+            suffix, {"size": subject.shape[:2]} if "size" in kept else {}
+        )
+    if whole:
+        try:
+            return load(data, **takes, test_fraction=0)
+        except ValueError:
+            # What has test rows of its own refuses another share; any other fault comes up again.
+            return load(data, **takes)
+    return load(data, **takes)
+
+
+def _check(run: Opened, dataset: Dataset, data: str) -> None:
+    """Refuses data of another form than those of the training."""
+    subject = run.plan.subject
+    shape, columns = dataset.train["x"].shape[1:], dataset.features
+    if subject.columns and columns and set(columns) == set(subject.columns):
+        return
+    if subject.columns and columns and columns != subject.columns:
+        missing = [name for name in subject.columns if name not in columns]
+        extra = [name for name in columns if name not in subject.columns]
+        raise ValueError(f"{data} has other columns than the training: without {missing}, and with {extra} besides")
+    if shape != subject.shape:
+        now, was = ("×".join(map(str, s)) for s in (shape, subject.shape))
+        raise ValueError(f"{data} has inputs of shape {now}, and the model was trained on {was}")
+
+
+def _relabelled(run: Opened, rows: Rows, dataset: Dataset) -> Rows:
+    """The rows with columns in the order of the training, and labels counted as there."""
+    subject = run.plan.subject
+    x, y = rows["x"], rows["y"]
+    if subject.columns and dataset.features and dataset.features != subject.columns:
+        x = x[:, [dataset.features.index(name) for name in subject.columns]]
+    if (subject.kind == "numbers") != (dataset.task == "regression") or y.shape[1:] != subject.target_shape:
+        raise ValueError(f"{dataset.name} has another kind of target than the training: {dataset.task}, {y.shape[1:]}")
+    if dataset.classes is None or subject.classes is None or dataset.classes == subject.classes:
+        return {"x": x, "y": y}
+    unknown = [name for name in dataset.classes if name not in subject.classes]
+    if unknown or y.ndim != 1:
+        known = ", ".join(subject.classes)
+        raise ValueError(f"{dataset.name} has the class {unknown[0]!r}, which the training had not: it had {known}")
+    return {"x": x, "y": np.array([subject.classes.index(name) for name in dataset.classes], np.int32)[y]}

@@ -1,0 +1,113 @@
+"""What a trained model is worth on data: by class, or the errors of a regression."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from rich.table import Table
+
+import stepax as sx
+from stepax.cli.losses import LOSSES
+from stepax.cli.plan import Plan
+from stepax.cli.runs import Opened
+from stepax.data.dataset import Rows
+
+__all__ = ["flat", "measures", "tables"]
+
+
+def measures(run: Opened, rows: Rows) -> tuple[dict[str, Any], np.ndarray]:
+    """Measures a model.
+
+    Args:
+        run: The model.
+        rows: ``x`` and ``y``.
+
+    Returns:
+        The measures by name, and the model's output ``[n, width]``. ``classes`` holds a dict of ``precision``,
+        ``recall``, ``f1`` and ``examples`` for every class or label.
+
+    Raises:
+        ValueError: There are no rows.
+    """
+    if not len(rows["x"]):
+        raise ValueError("there are no rows to measure; for data without test rows try --part train")
+    kind = run.plan.subject.kind
+    output = sx.predict(run.built.learner, run.state, rows["x"])
+    loss = sx.evaluate(run.built.learner, run.state, rows)["loss"]
+    named: dict[str, Any] = {"examples": len(rows["x"]), "loss": loss}
+    if kind == "numbers":
+        return named | _errors(output, rows), output
+    return named | (_labels if kind == "labels" else _classes)(run.plan, output, rows), output
+
+
+def _errors(output: np.ndarray, rows: Rows) -> dict[str, float]:
+    return {
+        "mean_absolute_error": float(jnp.mean(sx.metrics.absolute_error(output, rows))),
+        "root_mean_squared_error": float(sx.metrics.root_mean_squared_error(output, rows)),
+        "r_squared": float(sx.metrics.r_squared(output, rows)),
+    }
+
+
+def _classes(plan: Plan, output: np.ndarray, rows: Rows) -> dict[str, Any]:
+    named = {"accuracy": float(jnp.mean(sx.metrics.accuracy(output, rows)))}
+    functions = {"precision": sx.metrics.precision, "recall": sx.metrics.recall, "f1": sx.metrics.f1}
+    for name, function in functions.items():
+        named[f"macro_{name}"] = float(function(output, rows, average=sx.metrics.macro))
+    # A threshold unit's answers are no scores that could be ranked.
+    if output.shape[-1] == 1 and plan.network.loss in LOSSES and len(np.unique(rows["y"])) == 2:
+        named["roc_auc"] = float(sx.metrics.roc_auc(output, rows))
+    by_class = {name: np.asarray(function(output, rows)) for name, function in functions.items()}
+    counts = np.bincount(rows["y"], minlength=len(plan.subject.classes or ()))
+    table = {
+        str(label): {name: float(values[i]) for name, values in by_class.items()} | {"examples": int(counts[i])}
+        for i, label in enumerate(plan.subject.classes or ())
+    }
+    return {**named, "classes": table}
+
+
+def _labels(plan: Plan, output: np.ndarray, rows: Rows) -> dict[str, Any]:
+    """Every label by itself, and the share of rows in which all of them are right."""
+    columns = rows["y"].shape[1]
+    # The threshold unit says 0 or 1; the losses leave logits and scores. Both are yes above 0.
+    table = {}
+    for i, label in enumerate(plan.subject.classes or map(str, range(columns))):
+        pair = output[:, i], {"y": rows["y"][:, i]}
+        functions = {"precision": sx.metrics.precision, "recall": sx.metrics.recall, "f1": sx.metrics.f1}
+        row = {"accuracy": float(jnp.mean(sx.metrics.accuracy(*pair)))}
+        row |= {name: float(function(*pair)[1]) for name, function in functions.items()}
+        table[label] = {**row, "examples": int(rows["y"][:, i].sum())}
+    right = (output > 0) == (rows["y"] > 0)
+    return {"accuracy": float(right.mean()), "rows_all_right": float(right.all(axis=1).mean()), "classes": table}
+
+
+def flat(named: dict[str, Any], prefix: str) -> dict[str, float]:
+    """The measures that are single numbers, under a prefix such as ``test/``."""
+    return {f"{prefix}{name}": value for name, value in named.items() if name not in ("classes", "examples")}
+
+
+def tables(named: dict[str, Any], title: str) -> list[Table]:
+    """The measures as tables for a terminal: single numbers, then classes."""
+    summary = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in named.items():
+        if name != "classes":
+            text = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+            summary.add_row(NAMES.get(name, name.replace("_", " ")), text)
+    if "classes" not in named:
+        return [summary]
+    headings = list(next(iter(named["classes"].values())))
+    by_class = Table("class", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for heading in headings:
+        by_class.add_column(heading, justify="right")
+    for label, row in named["classes"].items():
+        by_class.add_row(label, *(f"{v:,}" if isinstance(v, int) else f"{v:.3f}" for v in row.values()))
+    return [summary, by_class]
+
+
+NAMES = {
+    "mean_absolute_error": "mean absolute error (MAE)",
+    "root_mean_squared_error": "root mean squared error (RMSE)",
+    "r_squared": "R²",
+    "roc_auc": "area under the ROC curve",
+    "macro_f1": "macro F1",
+    "rows_all_right": "rows with all labels right",
+}

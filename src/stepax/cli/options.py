@@ -1,0 +1,228 @@
+"""The options of the command line: what each subcommand takes, with its defaults and its help."""
+
+import pathlib
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+__all__ = ["Data", "Evaluate", "Info", "Log", "Model", "Optimization", "Output", "Plot", "Predict", "Train", "parse"]
+
+# Names as the tables in ``models``, ``losses`` and ``optimizers`` have them; they are not read from there, so that help
+# needs none of their imports.
+MODELS = "cnn|mlp|linear|perceptron"
+ACTIVATIONS = "relu|tanh|sigmoid|elu|leaky-relu|gelu"
+LOSSES = "cross-entropy|multiclass-hinge|binary-cross-entropy|hinge|mean-squared-error|mean-absolute-error|huber"
+OPTIMIZERS = "sgd|momentum|nesterov|adagrad|rmsprop|adam|adamw|lion"
+SCHEDULES = "constant|cosine|linear|exponential"
+
+Log = Literal["tensorboard", "json"]
+Switch = Literal["yes", "no"]
+Part = Literal["train", "test", "all"]
+
+
+def shown(metavar: str, default: str) -> Any:
+    """How an option is shown whose default depends on others, and is ``None`` here."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+@dataclass(frozen=True)
+class Data:
+    """What to learn from.
+
+    Attributes:
+        data: A name (`stepax info` lists them), a .csv table, an .npz archive of x and y, or a folder with one folder
+            of images for each class.
+        target: The column of a .csv table to predict.
+        task: What the target of a .csv table or an archive is, where the rule (text and few whole numbers are classes)
+            guesses wrong.
+        size: Height and width in pixels to bring the images of a folder to.
+        test_fraction: Share of the rows held out for testing, for data without test rows of their own.
+        validation: Share of the training rows that is held out and measured after every epoch, stratified by class.
+        class_weights: Weigh the training examples so that every class counts equally.
+        standardize: Whether inputs (and the targets of a regression) are brought to mean 0 and deviation 1, as the
+            training rows have it; a part of the saved model.
+    """
+
+    data: Annotated[str, arg(metavar="NAME|PATH")] = "digits"
+    target: Annotated[str | None, shown("COLUMN", "none; a .csv table needs it")] = None
+    task: Annotated[
+        Literal["classification", "regression"] | None, shown("classification|regression", "by the rule")
+    ] = None
+    size: Annotated[tuple[int, int] | None, shown("HEIGHT WIDTH", "as they are")] = None
+    test_fraction: Annotated[float | None, shown("FRACTION", "0.2")] = None
+    validation: Annotated[float | None, shown("FRACTION", "0.1, and 0 for fewer than 100 rows")] = None
+    class_weights: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    standardize: Annotated[Switch | None, shown("yes|no", "yes for tables, no for images and the perceptron")] = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """What learns.
+
+    Attributes:
+        model: The kind of model. linear is logistic or linear regression, perceptron threshold units trained by
+            Rosenblatt's rule.
+        features: Channels of the convolutions, one stage with pooling after each.
+        dense: Widths of the hidden dense layers; without a number, none.
+        kernel: Height and width in pixels of each convolution's window.
+        dropout: Fraction of the values set to zero in training.
+        normalize: Whether hidden layers are batch-normalised.
+        activation: The non-linearity.
+        loss: What is minimised. Those of a regression are measured in deviations of the target.
+    """
+
+    model: Annotated[str | None, shown(MODELS, "cnn for images, mlp for tables")] = None
+    features: Annotated[tuple[int, ...] | None, shown("WIDTH ...", "32 64 for cnn")] = None
+    dense: Annotated[tuple[int, ...] | None, shown("WIDTH ...", "128 for cnn, 64 64 for mlp")] = None
+    kernel: Annotated[tuple[int, int] | None, shown("HEIGHT WIDTH", "3 3 for cnn")] = None
+    dropout: Annotated[float | None, shown("FRACTION", "0.3 for cnn, 0 for mlp")] = None
+    normalize: Annotated[Switch | None, shown("yes|no", "yes for cnn, no for mlp")] = None
+    activation: Annotated[str | None, shown(ACTIVATIONS, "relu for cnn and mlp")] = None
+    loss: Annotated[
+        str | None,
+        shown(LOSSES, "cross-entropy for classes, binary-cross-entropy for two, mean-squared-error for numbers"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How it learns.
+
+    Attributes:
+        optimizer: The rule of the steps.
+        learning_rate: The size of the steps at its highest: 0.003 for adam and adamw, 0.001 for rmsprop,
+            0.0003 for lion, 0.05 for sgd, momentum, nesterov and adagrad, 1 for the perceptron where none is given.
+        momentum: How much of the last step goes on.
+        weight_decay: How fast weights shrink.
+        schedule: How the learning rate falls over the training: not at all, along half a cosine or a line to 0, or
+            exponentially to a hundredth.
+        warmup: Share of all steps in which the rate first rises to its height.
+        batch_size: Examples a step, or "full" for all of them.
+        epochs: How many times to go through the training rows.
+        patience: Stop after so many epochs in which the validation loss did not improve, and keep the best parameters.
+        seed: The root of all randomness: the held-out rows, the first parameters, the order of examples, dropout.
+    """
+
+    optimizer: Annotated[str | None, shown(OPTIMIZERS, "adam")] = None
+    learning_rate: Annotated[float | None, shown("RATE", "by the optimizer")] = None
+    momentum: Annotated[float | None, shown("FACTOR", "0.9 for momentum and nesterov")] = None
+    weight_decay: Annotated[float | None, shown("FACTOR", "0.0001 for adamw, 0.001 for lion")] = None
+    schedule: Annotated[str | None, shown(SCHEDULES, "cosine")] = None
+    warmup: Annotated[float | None, shown("FRACTION", "0")] = None
+    batch_size: Annotated[int | Literal["full"], arg(metavar="N|full")] = 64
+    epochs: int = 30
+    patience: Annotated[int | None, shown("EPOCHS", "train to the end")] = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Output:
+    """What it leaves behind.
+
+    Attributes:
+        out: The folder of the run, new or empty.
+        log: Logs to write into it, epoch by epoch: TensorBoard events, or a file of one JSON object per line; without
+            a name, none.
+        figures: Whether to draw the figures at the end; `stepax plot` draws them later.
+    """
+
+    out: Annotated[pathlib.Path | None, shown("FOLDER", "runs/<data>-<model>-<number>")] = None
+    log: tuple[Log, ...] = ("tensorboard",)
+    figures: bool = True
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model; without any option a convolutional network on scikit-learn's digits."""
+
+    data: OmitArgPrefixes[Data] = field(default_factory=Data)
+    model: OmitArgPrefixes[Model] = field(default_factory=Model)
+    optimization: OmitArgPrefixes[Optimization] = field(default_factory=Optimization)
+    output: OmitArgPrefixes[Output] = field(default_factory=Output)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained model: accuracy and precision, recall and F1 of every class, or the errors of a regression.
+
+    Attributes:
+        run: The folder of the run.
+        data: Other data than those of the run, of the same columns or shape, given as for training.
+        part: The rows to measure.
+        json: Print one JSON object instead of tables.
+    """
+
+    run: Annotated[Positional[pathlib.Path], arg(metavar="RUN")]
+    data: Annotated[str | None, shown("NAME|PATH", "the run's")] = None
+    part: Annotated[Part | None, shown("train|test|all", "test rows, but all of another file or folder")] = None
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Apply a trained model to new inputs.
+
+    Attributes:
+        run: The folder of the run.
+        file: A .csv table with the columns of the training (others are left out), an .npy array or an .npz archive
+            with x, an image, or a folder of images.
+        out: A .csv file for the answers to all inputs, with the probability of every class.
+        rows: The most rows of the table that is printed.
+        resize: Bring images of another size to that of the training.
+    """
+
+    run: Annotated[Positional[pathlib.Path], arg(metavar="RUN")]
+    file: Annotated[Positional[pathlib.Path], arg(metavar="FILE")]
+    out: Annotated[pathlib.Path | None, shown("FILE.csv", "print a table only")] = None
+    rows: int = 20
+    resize: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Draw the figures of a run, again or for the first time.
+
+    Attributes:
+        run: The folder of the run.
+        out: The folder for the figures.
+        example: The test example that is followed through the layers, counted from 0.
+    """
+
+    run: Annotated[Positional[pathlib.Path], arg(metavar="RUN")]
+    out: Annotated[pathlib.Path | None, shown("FOLDER", "<RUN>/figures")] = None
+    example: int = 0
+
+
+@dataclass(frozen=True)
+class Info:
+    """Show devices, versions, the cache, and the data sets, models, losses and optimizers by name."""
+
+
+COMMANDS = {"train": Train, "evaluate": Evaluate, "predict": Predict, "plot": Plot, "info": Info}
+
+DESCRIPTION = """
+Deep learning on JAX: train a model, measure it, use it.
+
+`stepax train` alone trains a first model in half a minute. Every subcommand has a --help of its own. An error is one
+line; with --traceback (or STEPAX_TRACEBACK=1) it comes with the way there.
+"""
+
+
+def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Plot | Info:
+    """The options of a command line.
+
+    Args:
+        arguments: What follows the program's name.
+
+    Returns:
+        The options of the subcommand that was asked for.
+
+    Raises:
+        SystemExit: With status 0 after ``--help``, with 2 after an option that does not exist.
+    """
+    description = textwrap.dedent(DESCRIPTION).strip()
+    return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="stepax", description=description, args=list(arguments))

@@ -1,0 +1,106 @@
+"""``stepax predict``: a trained model on new inputs."""
+
+import csv
+import pathlib
+
+import numpy as np
+from rich.table import Table
+
+import stepax as sx
+from stepax.checks import check_count
+from stepax.cli.console import ERR, OUT
+from stepax.cli.losses import probabilities
+from stepax.cli.options import Predict
+from stepax.cli.plan import Plan
+from stepax.cli.runs import open_run
+from stepax.data.inputs import Inputs, read_inputs
+
+__all__ = ["answers", "main"]
+
+Columns = dict[str, list[str]]
+"""Answers as text: by the name of the column, a cell for each input."""
+
+
+def main(options: Predict) -> None:
+    """Prints a table of answers, and writes all of them to a file where one is asked for.
+
+    Raises:
+        ValueError: The folder or the inputs do not fit.
+        FileNotFoundError: There are no inputs.
+    """
+    check_count("--rows", options.rows, 0)
+    if options.out is not None and options.out.suffix.lower() != ".csv":
+        raise ValueError(f"--out: expected a file called .csv, got {options.out}")
+    run = open_run(options.run)
+    subject = run.plan.subject
+    inputs = read_inputs(options.file, subject.shape, subject.columns, resize=options.resize)
+    unexpected = [name for name in inputs.left_out if name != subject.reading.get("target")]
+    if unexpected:
+        ERR.print(f"left out, not among the columns of the training: {', '.join(unexpected)}", markup=False)
+    columns = answers(run.plan, inputs, sx.predict(run.built.learner, run.state, inputs.x))
+    if options.out is not None:
+        write(options.out, columns)
+        ERR.print(f"{len(inputs.names):,} answers in {options.out}", markup=False)
+    if options.rows:
+        OUT.print(_table(columns, options.rows))
+
+
+def answers(plan: Plan, inputs: Inputs, output: np.ndarray) -> Columns:
+    """The answers that a model's output stands for.
+
+    Args:
+        plan: How the model was made.
+        inputs: What it was asked about.
+        output: What it says, ``[n, width]``.
+
+    Returns:
+        ``input``; then ``prediction`` (a class), or a column for each label or number; then the probabilities
+        ``p(<class>)`` where the loss gives any.
+    """
+    subject = plan.subject
+    columns: Columns = {"input": list(inputs.names)}
+    shares = probabilities(plan.network.loss or "", output)
+    if subject.kind == "numbers":
+        names = [str(subject.reading.get("target", "prediction"))]
+        if output.shape[1] > 1:
+            names = [f"{names[0]}[{i}]" for i in range(output.shape[1])]
+        return columns | {name: [f"{value:.6g}" for value in output[:, i]] for i, name in enumerate(names)}
+    classes = subject.classes or tuple(map(str, range(output.shape[1])))
+    if subject.kind == "labels":
+        columns |= {name: ["yes" if value > 0 else "no" for value in output[:, i]] for i, name in enumerate(classes)}
+    else:
+        best = output[:, 0] > 0 if output.shape[1] == 1 else output.argmax(axis=1)
+        columns["prediction"] = [classes[int(i)] for i in best]
+    if shares is not None:
+        columns |= {f"p({name})": [f"{value:.6f}" for value in shares[:, i]] for i, name in enumerate(classes)}
+    return columns
+
+
+def write(path: pathlib.Path, columns: Columns) -> None:
+    """Writes columns as a .csv table."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _table(columns: Columns, rows: int) -> Table:
+    """The first rows for a terminal; of many classes the probability of the answer only."""
+    total = len(columns["input"])
+    shown = dict(columns)
+    shares = {name: values for name, values in columns.items() if name.startswith("p(")}
+    if len(shares) > 4 and "prediction" in columns:
+        shown = {name: values for name, values in columns.items() if name not in shares}
+        shown["probability"] = [shares[f"p({label})"][row] for row, label in enumerate(columns["prediction"])]
+    more = f"{rows:,} of {total:,} answers; --out FILE.csv writes them all" if total > rows else None
+    table = Table(box=None, padding=(0, 2, 0, 0), caption=more, caption_justify="left")
+    for name in shown:
+        table.add_column(name, justify="left" if name in ("input", "prediction") else "right")
+    for row in range(min(rows, total)):
+        table.add_row(*(_short(name, values[row]) for name, values in shown.items()))
+    return table
+
+
+def _short(name: str, cell: str) -> str:
+    """Probabilities with fewer digits than in a file."""
+    return cell[:-2] if name.startswith("p(") or name == "probability" else cell

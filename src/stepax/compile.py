@@ -1,0 +1,140 @@
+"""The only place that compiles for the user: options by backend, the persistent cache, and one program for one shape."""
+
+import os
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import jax
+
+from stepax.typing import Tree
+
+__all__ = ["Program", "cache_folder", "compile_seconds", "jit", "options"]
+
+# Tried one by one on each backend; a version of XLA that refuses one goes without it.
+CANDIDATES: dict[str, dict[str, Any]] = {
+    # YNN's fusions slow down convolutions and small matrix products on a CPU, all but that of a matrix product with
+    # what follows it.
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"},
+}
+
+_seconds = 0.0
+
+
+def compile_seconds() -> float:
+    """The seconds that this process has spent on tracing and compiling programs so far."""
+    return _seconds
+
+
+@cache
+def options(backend: str) -> dict[str, Any]:
+    """The compiler options for a backend, each probed once on a trivial program."""
+
+    def accepted(name: str, value: Any) -> bool:
+        try:
+            jax.jit(lambda x: x + 1, compiler_options={name: value}, backend=backend).lower(0.0).compile()
+        except Exception:  # the compiler's own error types differ between versions
+            return False
+        return True
+
+    return {name: value for name, value in CANDIDATES.get(backend, {}).items() if accepted(name, value)}
+
+
+def cache_folder() -> pathlib.Path:
+    """Where compiled programs are kept between runs: ``STEPAX_CACHE``, else the user's cache folder."""
+    base = (
+        os.environ.get("STEPAX_CACHE")
+        or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stepax"
+    )
+    return pathlib.Path(base) / "compiled"
+
+
+@cache
+def _enable_cache() -> None:
+    """Turns the persistent cache on, once, unless the user has chosen a folder or switched it off."""
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is None and config.jax_enable_compilation_cache:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+        # The defaults keep only programs of a second and more; ours are many and small.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def jit(function: Callable, *, donate: Sequence[int] = ()) -> Any:
+    """``jax.jit`` with the backend's options and the persistent cache; it compiles anew for new shapes.
+
+    Args:
+        function: A pure function.
+        donate: Positions of arguments whose memory the result may take over.
+
+    Returns:
+        The compiled function.
+    """
+    _enable_cache()
+    return jax.jit(function, donate_argnums=tuple(donate), compiler_options=options(jax.default_backend()) or None)
+
+
+class Program:
+    """A function compiled once, for the shapes of its first call.
+
+    Other shapes later are an error, not a silent second compile.
+    """
+
+    def __init__(self, function: Callable, *, donate: Sequence[int] = ()) -> None:
+        self._function = jit(function, donate=donate)
+        self._compiled: Any = None
+        self._shapes: Tree = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Runs the program, compiling it first if this is its first call.
+
+        Raises:
+            ValueError: An argument has another structure, shape or dtype than at the first call; the message names it.
+        """
+        if self._compiled is None:
+            self.compile(*arguments)
+        try:
+            return self._compiled(*arguments)
+        except TypeError as error:
+            changes = list(_changes(self._shapes, _shapes(arguments)))
+            if not changes:
+                raise
+            raise ValueError(
+                "a compiled program was called with other shapes than before: " + "; ".join(changes)
+            ) from error
+
+    def compile(self, *arguments: Any) -> None:
+        """Compiles for these arguments (arrays or their shapes) and adds the time to :func:`compile_seconds`."""
+        global _seconds
+        start = time.perf_counter()
+        self._compiled = self._function.lower(*arguments).compile()
+        self._shapes = _shapes(arguments)
+        _seconds += time.perf_counter() - start
+
+    def memory(self) -> int | None:
+        """Bytes that one call needs on a device, as the compiler estimates; ``None`` where it does not say.
+
+        They are those of arguments, result and temporaries; donated ones count once.
+        """
+        analysis = self._compiled.memory_analysis() if self._compiled is not None else None
+        if analysis is None:
+            return None
+        return (
+            analysis.argument_size_in_bytes
+            + analysis.output_size_in_bytes
+            + analysis.temp_size_in_bytes
+            - analysis.alias_size_in_bytes
+        )
+
+
+def _shapes(tree: Tree) -> dict[str, str]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): jax.typeof(leaf).str_short() for path, leaf in leaves}
+
+
+def _changes(before: dict[str, str], after: dict[str, str]) -> Any:
+    for path in sorted({*before, *after}):
+        if before.get(path) != after.get(path):
+            yield f"argument {path}: was {before.get(path, 'absent')}, is {after.get(path, 'absent')}"

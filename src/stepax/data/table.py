@@ -1,0 +1,137 @@
+"""Tables from CSV files: numeric columns and one named target."""
+
+import csv
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stepax.checks import nearest
+from stepax.data.dataset import Dataset, Task
+from stepax.data.split import split
+from stepax.data.targets import as_float32, encode
+
+__all__ = ["read_csv"]
+
+
+class Table(NamedTuple):
+    """The cells of a CSV file as text: the columns' names, the rows, and the line of the file where each row ends."""
+
+    names: tuple[str, ...]
+    rows: list[list[str]]
+    lines: list[int]
+
+
+def read_csv(path: Path, target: str | None, test_fraction: float, task: Task | None = None) -> Dataset:
+    """Read a comma-separated table in UTF-8 whose first row names the columns.
+
+    Cells may be quoted, blanks around them do not count, and empty lines are skipped. Every column but the target must
+    be numeric and complete. A target of text, or of few whole numbers, makes a classification (the rule is
+    ``targets.encode``'s).
+
+    Args:
+        path: The file.
+        target: Name of the column to predict.
+        test_fraction: Share of the rows that is held out.
+        task: What the target is, where the rule would guess wrong.
+
+    Returns:
+        The data set: ``x [n, columns]`` in raw units, ``features`` their names.
+
+    Raises:
+        ValueError: The file is no such table; the message names the column and the line.
+    """
+    table = _read(path)
+    if target is None:
+        raise ValueError(
+            f"{path} needs the name of its target column: pass target= one of {', '.join(map(repr, table.names))}"
+        )
+    if target not in table.names:
+        raise ValueError(f"{path} has no column {nearest(target, table.names)}")
+    columns = {name: [row[i] for row in table.rows] for i, name in enumerate(table.names)}
+    goal = encode(_target(path, target, columns.pop(target), table.lines), f"column {target!r} of {path}", task)
+    if not columns:
+        raise ValueError(f"{path} has the target column {target!r} only: expected columns to predict it from")
+    x = np.stack([_numbers(path, name, cells, table.lines) for name, cells in columns.items()], axis=1)
+    train, test = split({"x": x, "y": goal.y}, test_fraction, goal.classes)
+    return Dataset(train, test, path.stem, goal.task, goal.classes, tuple(columns))
+
+
+def _read(path: Path) -> Table:
+    """The cells of the file, without blanks around them, checked for shape."""
+    rows, lines = [], []
+    # utf-8-sig drops the byte-order mark that spreadsheets write, which would become part of the first name.
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        # strict: a quote that is never closed would otherwise swallow the rest of the file into one cell.
+        reader = csv.reader(file, strict=True, skipinitialspace=True)
+        try:
+            for row in reader:
+                if row:
+                    rows.append([cell.strip() for cell in row])
+                    lines.append(reader.line_num)
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: not a CSV table ({error})") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 text ({error}): save it with this encoding") from error
+    if len(rows) < 2:
+        raise ValueError(
+            f"{path} has {'a header and no rows' if rows else 'no lines'}: expected a header and at least one row"
+        )
+    _check_shape(path, rows, lines)
+    return Table(tuple(rows[0]), rows[1:], lines[1:])
+
+
+def _check_shape(path: Path, rows: list[list[str]], lines: list[int]) -> None:
+    """Raise unless the columns have names of their own and every row has a cell for each."""
+    header = rows[0]
+    for position, name in enumerate(header):
+        if not name:
+            raise ValueError(f"{path}: column {position + 1} has no name (a saved row number?): name or remove it")
+        if name in header[:position]:
+            raise ValueError(f"{path}: two columns are called {name!r}: expected names that differ")
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) != len(header):
+            raise ValueError(f"{path}, line {line}: {len(row)} cells, but the header names {len(header)} columns")
+
+
+def _numbers(path: Path, name: str, cells: list[str], lines: list[int]) -> np.ndarray:
+    """A column of numbers ``[n]`` float32; the first cell that is none is an error."""
+    try:
+        values = np.array(cells).astype(np.float64)
+    except ValueError:
+        values = np.array([_number(cell) for cell in cells])
+    # NumPy reads "1_000" as Python does; in a table it is more likely a damaged cell.
+    bad = ~np.isfinite(values) | np.array(["_" in cell for cell in cells])
+    if bad.any():
+        first = int(bad.argmax())
+        raise ValueError(
+            f"{path}, line {lines[first]}: column {name!r} holds {cells[first]!r}: expected a finite number"
+        )
+    return as_float32(values, f"column {name!r} of {path}")
+
+
+def _number(cell: str) -> float:
+    """The number that a cell holds, NaN where it holds none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
+
+
+def _target(path: Path, name: str, cells: list[str], lines: list[int]) -> np.ndarray:
+    """The target column ``[n]``: float64 where every cell is a number, text where none is.
+
+    A mixture is refused: it is a column of numbers with a mark for "missing" far more often than a list of classes.
+    """
+    numeric = [math.isfinite(_number(cell)) and "_" not in cell for cell in cells]
+    if all(numeric):
+        return np.array([float(cell) for cell in cells])
+    first = cells.index("") if "" in cells else numeric.index(False)
+    if any(numeric) or not cells[first]:
+        other = "" if not any(numeric) else " (others hold numbers)"
+        raise ValueError(
+            f"{path}, line {lines[first]}: target column {name!r} holds {cells[first]!r}{other}: "
+            "expected a number in every row, or the name of a class in every row"
+        )
+    return np.array(cells)

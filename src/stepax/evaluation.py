@@ -1,0 +1,125 @@
+"""Measuring and using a trained learner: exact weighted means over data, and whole outputs."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stepax.checks import check
+from stepax.compile import jit
+from stepax.learner import Learner, State
+from stepax.source import Source, in_order
+from stepax.typing import Array, Key, Metrics, Tree
+
+__all__ = ["Evaluation", "evaluate", "predict"]
+
+# Examples that go through a model at once: enough to fill a machine, few enough to stay in its caches.
+BATCH = 256
+
+
+class Evaluation:
+    """``evaluate`` for data that are measured again and again: they are prepared once.
+
+    Args:
+        learner: Whose ``evaluate`` is used.
+        data: A dict of arrays, as in training, or a source.
+        batch_size: Examples that go through the model at once.
+    """
+
+    def __init__(self, learner: Learner, data: Any, batch_size: int = BATCH) -> None:
+        source = data if isinstance(data, Source) else in_order(data, batch_size)
+        self._order, self._length = source.order(0), jnp.int32(source.length)
+        self._program = _measure(learner, source.take)
+
+    def __call__(self, state: State, key: Key | None = None) -> Metrics:
+        """The metrics of all the data for a state, as scalars on the device; ``key`` as in :func:`evaluate`."""
+        # Steps count from 0 to the largest int32: no step's key is at this number.
+        key = jax.random.fold_in(state.key, np.uint32(2**32 - 1)) if key is None else key
+        return self._program(state, self._order, self._length, key)
+
+
+@lru_cache(maxsize=32)
+def _measure(learner: Learner, take: Callable[[Tree, Any], Any]) -> Callable[..., Metrics]:
+    """Weighted means over an epoch's batches, as one program."""
+
+    def measure(state: State, order: Tree, length: Array, key: Key) -> Metrics:
+        def one(i: Any) -> Metrics:
+            metrics = learner.evaluate(state, take(order, i), jax.random.fold_in(key, i))
+            weight = metrics.pop("weight")
+            return {
+                **{name: jnp.where(weight == 0, 0, value * weight) for name, value in metrics.items()},
+                "weight": weight,
+            }
+
+        like = jax.eval_shape(one, jnp.int32(0))
+        totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        totals = jax.lax.fori_loop(0, length, lambda i, totals: jax.tree.map(jnp.add, totals, one(i)), totals)
+        weight = totals.pop("weight")
+        return {**{name: value / jnp.where(weight == 0, 1, weight) for name, value in totals.items()}, "weight": weight}
+
+    return jit(measure)
+
+
+def evaluate(
+    learner: Learner, state: State, data: Any, *, key: Key | None = None, batch_size: int = BATCH
+) -> dict[str, float]:
+    """The learner's metrics over data: exact weighted means, whatever the batch size.
+
+    Args:
+        learner: What was trained.
+        state: Its state; unchanged, and so are batch statistics.
+        data: A dict of arrays, as in training, or a source (one epoch of it).
+        key: For methods whose measure is random (a diffusion model's loss); ``None`` derives one from the state that no
+            step uses.
+        batch_size: Examples that go through the model at once.
+
+    Returns:
+        The metrics by name, ``loss`` and ``weight`` among them.
+
+    Raises:
+        TypeError: Data that are no arrays of numbers.
+        ValueError: Data that are empty, ragged or not finite.
+    """
+    if not isinstance(data, Source):
+        check(data)
+    return {
+        name: float(value) for name, value in jax.device_get(Evaluation(learner, data, batch_size)(state, key)).items()
+    }
+
+
+def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) -> Any:
+    """The model's output for inputs of any number.
+
+    Args:
+        learner: What was trained.
+        state: Its state.
+        x: Inputs, ``[n, …]``, or a tree of them.
+        batch_size: Inputs that go through the model at once.
+
+    Returns:
+        The output, ``[n, …]``, as NumPy arrays.
+
+    Raises:
+        TypeError: Inputs that are no arrays of numbers.
+        ValueError: Inputs that are empty, not finite, or of another shape than the model was trained on.
+    """
+    check(x, "x")
+    count = jax.tree.leaves(x)[0].shape[0]
+    # A power of two at most: any number of inputs shares a few programs.
+    size = min(batch_size, 1 << (count - 1).bit_length())
+    program = _predictor(learner)
+
+    def batch(first: int) -> Any:
+        rows = np.minimum(np.arange(first, first + size), count - 1)
+        return jax.tree.map(lambda leaf: leaf[rows], x)
+
+    outputs = [jax.device_get(program(state, batch(first))) for first in range(0, count, size)]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *outputs)
+
+
+@lru_cache(maxsize=32)
+def _predictor(learner: Learner) -> Callable[[State, Any], Any]:
+    return jit(learner.predict)

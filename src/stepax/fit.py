@@ -1,0 +1,393 @@
+"""Training and its measures: a loop that is compiled by the epoch and can be stopped and watched between chunks."""
+
+import operator
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stepax import checks
+from stepax.compile import Program, compile_seconds, jit
+from stepax.evaluation import Evaluation
+from stepax.learner import Learner, State
+from stepax.record import parameter_hash
+from stepax.source import Source, shuffled
+from stepax.typing import Key, Metrics, Tree
+
+__all__ = ["Report", "Run", "collected", "epochs", "fit", "training"]
+
+# Seconds between two reports of ``training``: often enough for a progress bar, too seldom to cost anything.
+PACE = 0.25
+
+
+class Run(NamedTuple):
+    """A finished training.
+
+    Attributes:
+        state: The last state; with ``patience`` the best one.
+        history: One list per measure, one entry per epoch: ``epoch``, ``step`` (steps made so far), ``seconds`` (so
+            far, without compiling), the weighted means of the training metrics, and those of the validation data under
+            ``validation/…``.
+        record: How the run was made: settings, steps, seconds, why it ended, and a hash of the parameters.
+    """
+
+    state: State
+    history: dict[str, list[Any]]
+    record: dict[str, Any]
+
+
+class Report(NamedTuple):
+    """What ``training`` tells between two chunks of steps.
+
+    Attributes:
+        state: The state now; borrowed until the next turn of the loop.
+        step: Steps made, counted from the very first.
+        total: Steps that the whole training has.
+        metrics: The chunk's metrics, each an array ``[steps]``.
+        row: At the end of an epoch its entry of the history, else ``None``.
+        best: With ``patience`` the best state so far, ``None`` before the first epoch's end; without, ``None``.
+        stopped: Why this is the last report, else ``""``.
+    """
+
+    state: State
+    step: int
+    total: int
+    metrics: dict[str, np.ndarray]
+    row: dict[str, Any] | None
+    best: State | None
+    stopped: str
+
+
+def epochs(
+    learner: Learner, source: Source, state: State, *, chunk: int | None = None, seconds: float | None = None
+) -> Iterator[tuple[State, dict[str, np.ndarray]]]:
+    """Trains without end, epoch after epoch, from ``state.step`` on.
+
+    Steps run in chunks, each one call of one compiled program; a chunk never crosses the end of an epoch. How the steps
+    are cut into chunks changes no bit of the result. A user who wants another loop than ``fit`` writes it around this
+    one::
+
+        for state, metrics in stepax.epochs(learner, source, state, chunk=100):
+            print(int(state.step), metrics["loss"].mean())
+            if state.step >= 1000:
+                break
+
+    Args:
+        learner: What to train.
+        source: Where batches come from.
+        state: Where to start; it stays valid.
+        chunk: The most steps between two turns of the loop; ``None``: an epoch.
+        seconds: About how long a turn may take; ``None``: as long as ``chunk`` says.
+
+    Yields:
+        The state, which is borrowed until the next turn (``jax.tree.map(jnp.copy, state)`` keeps it), and the chunk's
+        metrics, each ``[steps]``.
+
+    Raises:
+        ValueError: ``chunk`` is below 1; the step changes the state's structure, shapes or dtypes.
+    """
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk: expected at least one step, got {chunk}")
+    capacity = min(chunk or source.length, source.length)
+    program = Program(_chunk(learner, source, capacity), donate=(0,))
+    state = jit(_copied)(state)
+    position, planned = int(state.step), capacity if seconds is None else 1
+    while True:
+        epoch, first = divmod(position, source.length)
+        order = source.order(epoch)
+        while first < source.length:
+            last = min(first + planned, source.length)
+            compiled, started = compile_seconds(), time.perf_counter()
+            state, buffers = program(state, order, jnp.int32(first), jnp.int32(last))
+            metrics = {name: values[: last - first] for name, values in jax.device_get(buffers).items()}
+            spent = time.perf_counter() - started - (compile_seconds() - compiled)
+            yield state, metrics
+            if seconds is not None:
+                planned = max(1, min(capacity, 4 * planned, int((last - first) * seconds / max(spent, 1e-9))))
+            position, first = position + last - first, last
+
+
+def _copied(state: State) -> State:
+    return jax.tree.map(jnp.copy, state)
+
+
+def _chunk(learner: Learner, source: Source, capacity: int) -> Callable[..., tuple[State, Metrics]]:
+    """Steps ``first`` to ``last`` of an epoch, with their metrics in buffers of a fixed length.
+
+    The bounds are arguments: one program serves chunks of any length.
+    """
+
+    def run(state: State, order: Tree, first: jax.Array, last: jax.Array) -> tuple[State, Metrics]:
+        after, like = jax.eval_shape(lambda state: learner.step(state, source.take(order, first)), state)
+        _check_unchanged(state, after)
+
+        def body(i: jax.Array, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
+            state, buffers = carry
+            state, metrics = learner.step(state, source.take(order, i))
+            return state, {name: buffers[name].at[i - first].set(value) for name, value in metrics.items()}
+
+        buffers = {name: jnp.zeros((capacity, *value.shape), value.dtype) for name, value in like.items()}
+        return jax.lax.fori_loop(first, last, body, (state, buffers))
+
+    return run
+
+
+def _check_unchanged(before: Tree, after: Tree) -> None:
+    """A step is the body of a loop: it must give back what it took."""
+    first, second = (dict(jax.tree_util.tree_flatten_with_path(tree)[0]) for tree in (before, after))
+    for path in [*first, *(path for path in second if path not in first)]:
+        was, now = (
+            f"{tree[path].dtype}{list(tree[path].shape)}" if path in tree else "absent" for tree in (first, second)
+        )
+        if was != now:
+            raise ValueError(
+                "step: the learner's step must keep the state's shapes; "
+                f"state{jax.tree_util.keystr(path)} was {was} and became {now}"
+            )
+
+
+def training(
+    learner: Learner,
+    data: Any,
+    *,
+    key: Key,
+    epochs: int,
+    batch_size: int | None,
+    validation: Any = None,
+    patience: int | None = None,
+    monitor: str = "validation/loss",
+    better: Callable[[float, float], bool] = operator.lt,
+    state: State | None = None,
+) -> Iterator[Report]:
+    """``fit`` as a generator: progress bars, logs and checkpoints are functions around it.
+
+    Args:
+        learner: As in :func:`fit`, and so are all the others.
+        data: As in ``fit``.
+        key: As in ``fit``.
+        epochs: As in ``fit``.
+        batch_size: As in ``fit``.
+        validation: As in ``fit``.
+        patience: As in ``fit``.
+        monitor: As in ``fit``.
+        better: As in ``fit``.
+        state: As in ``fit``.
+
+    Yields:
+        A report some times a second, and at the end of every epoch one with its ``row``.
+
+    Raises:
+        TypeError: As in ``fit``, when called: before anything is compiled.
+        ValueError: Likewise.
+    """
+    checks.check_key(key)
+    checks.check_count("epochs", epochs)
+    checks.check_patience(patience, validation)
+    learner_key, data_key = jax.random.split(key)
+    source = data if isinstance(data, Source) else _shuffled(data, batch_size, data_key)
+    if validation is not None and not isinstance(validation, Source):
+        checks.check(validation, "validation")
+    like = jax.eval_shape(
+        lambda key, order: learner.init(key, source.take(order, jnp.int32(0))), learner_key, source.order(0)
+    )
+    for name, given in {"data": data, "validation": validation}.items():
+        _rehearse(learner, state or like, given, name)
+    if state is None:
+        state = jit(lambda key, order: learner.init(key, source.take(order, jnp.int32(0))))(
+            learner_key, source.order(0)
+        )
+    evaluation = None if validation is None else Evaluation(learner, validation)
+    return _reports(learner, source, state, epochs, evaluation, _Best(patience, monitor, better))
+
+
+def _shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
+    count = checks.check(data)
+    if batch_size is not None:
+        checks.check_count("batch_size", batch_size)
+        if batch_size > count:
+            warnings.warn(
+                f"batch_size: {batch_size} is more than the {count} examples; every batch takes all of them",
+                stacklevel=4,
+            )
+    return shuffled(data, batch_size, key)
+
+
+def _rehearse(learner: Learner, state: State, data: Any, name: str) -> None:
+    """Traces the learner's measure over all the data, so that losses see wrong labels before anything is compiled.
+
+    Inputs are abstract, all else is as it is.
+    """
+    if not isinstance(data, Mapping):
+        return
+    inputs = {
+        field: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data[field])
+        for field in data
+        if field == "x"
+    }
+    try:
+        jax.eval_shape(lambda state, inputs: learner.evaluate(state, {**data, **inputs}, state.key), state, inputs)
+    except KeyError as error:
+        raise ValueError(f"{name}: the learner reads the field {error}, and there are only {sorted(data)}") from error
+    except (TypeError, ValueError) as error:
+        error.add_note(f"(found in the argument {name!r} of fit, before compiling)")
+        raise
+
+
+class _Best:
+    """Early stopping: the best state so far, and how many epochs ago it was."""
+
+    def __init__(self, patience: int | None, monitor: str, better: Callable[[float, float], bool]) -> None:
+        self.patience, self.monitor, self.better = patience, monitor, better
+        self.state: State | None = None
+        self.value, self.age = float("nan"), 0
+
+    def see(self, state: State, row: dict[str, Any]) -> str:
+        """Takes an epoch's row in; returns why to stop, or an empty string."""
+        if self.patience is None:
+            return ""
+        if self.monitor not in row:
+            raise ValueError(f"monitor: {self.monitor!r} is not measured; there are {', '.join(map(repr, row))}")
+        value, self.age = row[self.monitor], self.age + 1
+        if self.state is None or self.better(value, self.value):
+            self.state, self.value, self.age = jit(_copied)(state), value, 0
+        return f"{self.monitor} has not improved for {self.patience} epochs" if self.age >= self.patience else ""
+
+
+def _reports(
+    learner: Learner, source: Source, state: State, epochs_: int, evaluation: Evaluation | None, best: _Best
+) -> Iterator[Report]:
+    total, compiled, started = epochs_ * source.length, compile_seconds(), time.perf_counter()
+    sums: dict[str, float] = {}
+    if int(state.step) >= total:
+        raise ValueError(
+            f"epochs: the state has made {int(state.step)} steps already, and {epochs_} epochs are {total}"
+        )
+    for current, metrics in epochs(learner, source, state, seconds=PACE):
+        step = int(current.step)
+        _add(sums, metrics)
+        row, stopped = None, ""
+        if step % source.length == 0:
+            row = {"epoch": step // source.length, "step": step, "seconds": 0.0, **_means(sums)}
+            sums = {}
+            if evaluation is not None:
+                measured = jax.device_get(evaluation(current))
+                row |= {f"validation/{name}": float(value) for name, value in measured.items() if name != "weight"}
+            row["seconds"] = time.perf_counter() - started - (compile_seconds() - compiled)
+            stopped = best.see(current, row) or ("all epochs done" if step >= total else "")
+        yield Report(current, step, total, metrics, row, best.state, stopped)
+        if stopped:
+            return
+
+
+def _add(sums: dict[str, float], metrics: dict[str, np.ndarray]) -> None:
+    """Adds a chunk's metrics to an epoch's sums, each step by its weight."""
+    weight = np.asarray(metrics.get("weight", 1.0), np.float64)
+    for name, values in metrics.items():
+        terms = weight if name == "weight" else np.where(weight == 0, 0, values * weight)
+        sums[name] = sums.get(name, 0.0) + float(np.sum(terms))
+    sums.setdefault("weight", 0.0)
+    if "weight" not in metrics:
+        sums["weight"] += len(next(iter(metrics.values()), ()))
+
+
+def _means(sums: dict[str, float]) -> dict[str, float]:
+    return {name: value / (sums["weight"] or 1.0) for name, value in sums.items() if name != "weight"}
+
+
+def fit(
+    learner: Learner,
+    data: Any,
+    *,
+    key: Key,
+    epochs: int,
+    batch_size: int | None,
+    validation: Any = None,
+    patience: int | None = None,
+    monitor: str = "validation/loss",
+    better: Callable[[float, float], bool] = operator.lt,
+    state: State | None = None,
+    progress: bool = True,
+) -> Run:
+    """Trains a learner.
+
+    Data live on the device, whole stretches of an epoch run as one compiled program, and a progress bar shows between
+    them. The same key gives the same bits on the same machine.
+
+    Args:
+        learner: What to train.
+        data: A dict of arrays with one leading axis (``x``, ``y``, optionally ``weight``), or a :class:`stepax.Source`.
+        key: The root of all randomness, ``jax.random.key(seed)``.
+        epochs: How many times to go through the data, counted from the very first step.
+        batch_size: Examples a step; ``None`` takes all of them: gradient descent on the full batch. Ignored for a
+            source, which has its own.
+        validation: Data that are measured after every epoch, and never learnt from.
+        patience: Stop after so many epochs without improvement, and return the best state; ``None`` trains to the end
+            and returns the last one.
+        monitor: The measure that ``patience`` watches, as the history names it.
+        better: ``(new, best) -> bool``: ``operator.lt`` for a loss, ``operator.gt`` for an accuracy.
+        state: Where to go on; ``None`` starts afresh.
+        progress: Whether to show a progress bar where there is a terminal or a notebook.
+
+    Returns:
+        The run: state, history, record.
+
+    Raises:
+        TypeError: Before anything is compiled: a key, data or labels of the wrong kind.
+        ValueError: Likewise: data that are empty, ragged or not finite; labels outside the classes; settings out of
+            range; a loss with a wrong shape.
+    """
+    compiled = compile_seconds()
+    reports = training(
+        learner,
+        data,
+        key=key,
+        epochs=epochs,
+        batch_size=batch_size,
+        validation=validation,
+        patience=patience,
+        monitor=monitor,
+        better=better,
+        state=state,
+    )
+    if progress:
+        from stepax.progress import shown
+
+        reports = shown(reports)
+    settings = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "patience": patience,
+        "monitor": monitor if patience is not None else None,
+    }
+    return collected(reports, {**settings, "key": np.asarray(jax.random.key_data(key)).tolist()}, compiled)
+
+
+def collected(reports: Iterator[Report], settings: dict[str, Any], compiled: float | None = None) -> Run:
+    """Goes through a training's reports to the end and keeps what remains of them.
+
+    Args:
+        reports: From :func:`training`, or a function around it.
+        settings: What goes into the record as it is.
+        compiled: ``stepax.compile.compile_seconds()`` before the training was made; ``None``: now.
+
+    Returns:
+        The run.
+    """
+    compiled = compile_seconds() if compiled is None else compiled
+    history: dict[str, list[Any]] = {}
+    for report in reports:
+        for name, value in (report.row or {}).items():
+            history.setdefault(name, []).append(value)
+    state = report.state if report.best is None else report.best
+    record = {
+        "settings": settings,
+        "steps": report.step,
+        "stopped": report.stopped,
+        "seconds": {"compile": compile_seconds() - compiled, "run": history["seconds"][-1]},
+        "parameters": parameter_hash(state.params),
+    }
+    return Run(state, history, record)

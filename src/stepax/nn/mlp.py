@@ -1,0 +1,49 @@
+"""The multi-layer perceptron."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from flax import linen
+
+from stepax.typing import Array
+
+__all__ = ["MLP"]
+
+
+class MLP(linen.Module):
+    r"""Dense layers with a non-linearity between them: :math:`h_{l+1} = \phi(h_l W_l + b_l)`, the last one linear.
+
+    Attributes:
+        features: Every layer's width, from the first hidden layer to the output: 784-128-64-10 is ``MLP((128, 64,
+            10))`` on 784 inputs.
+        activation: The non-linearity :math:`\phi`. One that narrows its input, such as maxout, may be used.
+        dropout: The fraction of each hidden layer's values set to zero in training.
+        normalize: Whether each hidden layer is batch-normalised before its activation.
+        kernel_init: Draws the weights.
+        bias_init: Draws the biases.
+
+    Reference:
+        Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, Nature 323, 1986.
+    """
+
+    features: Sequence[int]
+    activation: Callable[[Array], Array] = jax.nn.relu
+    dropout: float = 0.0
+    normalize: bool = False
+    kernel_init: Any = linen.initializers.lecun_normal()
+    bias_init: Any = linen.initializers.zeros_init()
+
+    @linen.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """From ``[batch, …]`` (flattened) to ``[batch, features[-1]]``."""
+        x = x.reshape(x.shape[0], -1)
+        *hidden, last = self.features
+        for i, width in enumerate(hidden):
+            x = linen.Dense(width, kernel_init=self.kernel_init, bias_init=self.bias_init, name=f"dense_{i}")(x)
+            if self.normalize:
+                x = linen.BatchNorm(use_running_average=not train, momentum=0.9, name=f"norm_{i}")(x)
+            x = self.activation(x)
+            if self.dropout:
+                x = linen.Dropout(self.dropout, deterministic=not train, name=f"dropout_{i}")(x)
+        return linen.Dense(last, kernel_init=self.kernel_init, bias_init=self.bias_init, name="head")(x)

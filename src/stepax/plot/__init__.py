@@ -1,0 +1,23 @@
+"""Figures of data, training and networks: functions from arrays to a Matplotlib ``Figure``, without global state."""
+
+from stepax.plot.activations import layer_activations
+from stepax.plot.confusion import confusion
+from stepax.plot.curves import learning_curves
+from stepax.plot.filters import filters
+from stepax.plot.maps import feature_maps
+from stepax.plot.prediction import predicted_against_true
+from stepax.plot.probes import probe_accuracy
+from stepax.plot.representation import representation
+from stepax.plot.style import save
+
+__all__ = [
+    "confusion",
+    "feature_maps",
+    "filters",
+    "layer_activations",
+    "learning_curves",
+    "predicted_against_true",
+    "probe_accuracy",
+    "representation",
+    "save",
+]

@@ -1,0 +1,75 @@
+"""Learning curves: how loss and metrics changed from epoch to epoch."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from stepax.plot.style import BLUE, GREY, ORANGE, styled
+
+__all__ = ["learning_curves"]
+
+VALIDATION = "validation/"
+# Columns of a history that are no measure of learning.
+BOOKKEEPING = ("epoch", "step", "seconds", "learning_rate", "weight")
+
+
+@styled
+def learning_curves(
+    history: Mapping[str, Sequence[float]], *, best: int | None = None, units: Mapping[str, str] | None = None
+) -> Figure:
+    """Training and validation side by side, one panel for each measure.
+
+    A measure of positive values that spans more than two powers of ten is drawn on a logarithmic axis.
+
+    Args:
+        history: As ``fit`` returns it: lists with one entry per epoch, ``epoch`` among them; validation measures are
+            called ``validation/<name>``.
+        best: The epoch (as counted in ``history["epoch"]``) whose parameters were kept by early stopping; it is
+            marked.
+        units: The unit of a measure, by its name.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: There is no measure, or ``best`` is no epoch of the history.
+    """
+    names = list(dict.fromkeys(name.removeprefix(VALIDATION) for name in history))
+    names = [name for name in names if name not in BOOKKEEPING]
+    if not names or not len(history.get("epoch", ())):
+        raise ValueError(f"history: expected epochs and at least one measure, got {sorted(history)}")
+    if best is not None and best not in history["epoch"]:
+        raise ValueError(f"best: {best} is not among the epochs of the history")
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(0.4 + 4.3 * columns, 0.3 + 3.3 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, name in zip(panels, names, strict=False):
+        _panel(axes, history, name, best, (units or {}).get(name, ""))
+    for axes in panels[len(names) :]:
+        axes.remove()
+    return figure
+
+
+def _panel(axes: Axes, history: Mapping[str, Sequence[float]], name: str, best: int | None, unit: str) -> None:
+    """One measure over the epochs."""
+    epochs = history["epoch"]
+    series = {"training": (name, BLUE, "-"), "validation": (f"{VALIDATION}{name}", ORANGE, "--")}
+    drawn = []
+    for label, (key, color, line) in series.items():
+        if key in history:
+            axes.plot(epochs, history[key], line, color=color, label=label, marker="." if len(epochs) <= 40 else None)
+            drawn += list(history[key])
+    if best is not None:
+        axes.axvline(best, color=GREY, linestyle=":", label=f"best epoch: {best}")
+    title = name.replace("_", " ")
+    axes.set(title=title, xlabel="epoch", ylabel=f"{title} ({unit})" if unit else title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    finite = np.array([value for value in drawn if np.isfinite(value)])
+    if finite.size and finite.min() > 0 and finite.max() > 100 * finite.min():
+        axes.set_yscale("log")
+    axes.grid(visible=True)
+    axes.legend()

@@ -1,0 +1,122 @@
+"""Where batches come from: pure functions of the position, so that ``state.step`` alone says which batch comes next."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stepax.compile import jit
+from stepax.typing import Array, Key, Tree
+
+__all__ = ["Source", "class_weights", "generated", "in_order", "shuffled"]
+
+
+class Source(NamedTuple):
+    """Batches by position.
+
+    Attributes:
+        length: Batches an epoch.
+        order: ``epoch -> arrays``: what the epoch's batches are made from. It may hold the data themselves, which so
+            reach a compiled program as arguments.
+        take: ``(arrays, i) -> Batch``: the epoch's ``i``-th batch; pure, traced inside the compiled loop.
+    """
+
+    length: int
+    order: Callable[[int], Tree]
+    take: Callable[[Tree, Array], Any]
+
+
+def shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
+    """The examples of ``data`` in a new random order every epoch, drawn on the device.
+
+    The last batch is filled up with the epoch's first examples at weight 0: every example counts once, every batch has
+    one shape, and batch normalisation sees real rows.
+
+    Args:
+        data: A dict of arrays with one leading axis; a ``weight`` of its own is kept.
+        batch_size: Examples a batch; ``None``, or more than there are, takes all of them.
+        key: The root of the orders: epoch ``e`` has the permutation of ``fold_in(key, e)``.
+
+    Returns:
+        The source.
+    """
+    count = _count(data)
+    permutation = jit(lambda key, epoch: jax.random.permutation(jax.random.fold_in(key, epoch), count))
+    return _rows(data, batch_size, lambda epoch: permutation(key, epoch))
+
+
+def in_order(data: Any, batch_size: int | None) -> Source:
+    """The examples of ``data`` in their own order, each once an epoch; the last batch is filled up at weight 0."""
+    rows = jnp.arange(_count(data))
+    return _rows(data, batch_size, lambda epoch: rows)
+
+
+def generated(length: int) -> Source:
+    """No data: for learners that make their own. ``length`` steps count as an epoch, and every batch is ``None``."""
+    if length < 1:
+        raise ValueError(f"length: expected at least one step an epoch, got {length}")
+    return Source(length, lambda epoch: (), lambda order, i: None)
+
+
+def class_weights(data: Any) -> dict[str, Any]:
+    """The same data with a ``weight`` that makes every class count equally.
+
+    An example of a class with ``n_c`` of the ``n`` examples in ``C`` classes weighs ``n / (C n_c)``.
+
+    Args:
+        data: A dict with integer labels ``y``, ``[n]``; a ``weight`` of its own is multiplied.
+
+    Returns:
+        A new dict with ``weight``, ``[n]`` float32.
+
+    Raises:
+        TypeError: ``y`` does not hold integers.
+    """
+    labels = np.asarray(data["y"])
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"y: expected integer labels of shape [n], got {labels.dtype} of shape {labels.shape}")
+    classes, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    weight = (len(labels) / (len(classes) * counts))[index].astype(np.float32)
+    own = np.asarray(data["weight"]) if "weight" in data else np.ones(len(labels), np.float32)
+    return {**data, "weight": weight.reshape((-1,) + (1,) * (own.ndim - 1)) * own}
+
+
+def _count(data: Any) -> int:
+    return jax.tree.leaves(data)[0].shape[0]
+
+
+def _rows(data: Any, batch_size: int | None, permutation: Callable[[int], Array]) -> Source:
+    """Batches of ``data`` by the rows that ``permutation`` gives for an epoch."""
+    count = _count(data)
+    size = count if batch_size is None else min(batch_size, count)
+    length = -(-count // size)
+    missing = length * size - count
+    data = jax.tree.map(jnp.asarray, dict(data))
+    if missing and "weight" not in data:
+        data["weight"] = jnp.ones(count, jnp.float32)
+
+    def order(epoch: int) -> Tree:
+        rows = permutation(epoch)
+        return {"rows": jnp.concatenate([rows, rows[:missing]]) if missing else rows, "data": data}
+
+    return Source(length, order, _Take(size, count))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Take:
+    """Batch ``i`` of an order. A value rather than a closure, so that equal ones share compiled programs."""
+
+    size: int
+    count: int
+
+    def __call__(self, order: Tree, i: Array) -> dict[str, Any]:
+        rows = jax.lax.dynamic_slice_in_dim(order["rows"], i * self.size, self.size)
+        batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), order["data"])
+        if self.count % self.size:
+            weight = batch["weight"]
+            real = i * self.size + jnp.arange(self.size) < self.count
+            batch["weight"] = jnp.where(real.reshape((self.size,) + (1,) * (weight.ndim - 1)), weight, 0)
+        return batch

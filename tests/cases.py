@@ -1,0 +1,147 @@
+"""One small case per learner: what the contract battery runs over. A new learner joins by one entry."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen, nnx
+
+import stepax as sx
+
+
+class Case(NamedTuple):
+    """A learner with toy data that it can solve.
+
+    Attributes:
+        make: Makes the learner.
+        data: A batch with few rows, float32; or a source.
+        solved: Whether the metrics of ``evaluate`` after ``epochs`` are as good as they can be.
+        epochs: Epochs to get there.
+        batch_size: Examples a step; it leaves a remainder in most cases.
+        by_gradient: Whether steps use the ``gradient`` argument.
+    """
+
+    make: Callable[[], sx.Learner]
+    data: Any
+    solved: Callable[[dict[str, float]], bool]
+    epochs: int
+    batch_size: int = 5
+    by_gradient: bool = True
+
+
+class Regressor(nnx.Module):
+    """An NNX module with everything that is awkward: a list, batch statistics, dropout."""
+
+    def __init__(self, rngs: nnx.Rngs) -> None:
+        self.layers = nnx.List([nnx.Linear(2, 16, rngs=rngs), nnx.Linear(16, 16, rngs=rngs)])
+        self.norm = nnx.BatchNorm(16, rngs=rngs, momentum=0.9)
+        self.dropout = nnx.Dropout(0.02, rngs=rngs)
+        self.head = nnx.Linear(16, 1, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nnx.tanh(self.layers[0](x))
+        return self.head(self.dropout(self.norm(nnx.tanh(self.layers[1](x)))))
+
+
+class Linear(linen.Module):
+    """A module without a ``train`` argument, over a dict of inputs."""
+
+    @linen.compact
+    def __call__(self, x: dict[str, jax.Array]) -> jax.Array:
+        return linen.Dense(1, name="head")(jnp.concatenate([x["left"], x["right"]], axis=-1))
+
+
+def gate(*truth: int) -> dict[str, np.ndarray]:
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    return {"x": x, "y": np.array(truth, np.int32)}
+
+
+def stripes() -> dict[str, np.ndarray]:
+    """Sixteen 6×6 images: upright or lying stripes, at either phase, with a little noise."""
+    upright = np.tile(np.array([1, 0], np.float32), (6, 3))
+    images = [upright, 1 - upright, upright.T, 1 - upright.T] * 4
+    noise = np.random.default_rng(0).normal(0, 0.1, (16, 6, 6))
+    return {"x": (np.stack(images) + noise).astype(np.float32)[..., None], "y": np.array([0, 0, 1, 1] * 4, np.int32)}
+
+
+def plane() -> dict[str, np.ndarray]:
+    x = np.random.default_rng(1).uniform(-1, 1, (12, 2)).astype(np.float32)
+    return {"x": x, "y": (100 + 30 * x[:, 0] - 10 * x[:, 1]).astype(np.float32)}
+
+
+def weighted_sum() -> dict[str, Any]:
+    x = plane()["x"]
+    weight = np.linspace(0, 2, 12, dtype=np.float32)
+    return {"x": {"left": x[:, :1], "right": x[:, 1:]}, "y": x @ np.float32([2, -1]), "weight": weight}
+
+
+ACCURACY = {"accuracy": sx.metrics.accuracy}
+
+
+def _supervised(model: Any, loss: Any, rate: float, **metrics: Any) -> sx.Learner:
+    return sx.supervised(model, loss, optax.adam(rate), metrics=metrics)
+
+
+def _scaled_regression() -> sx.Learner:
+    data = plane()
+    scalings = [sx.data.Scaling(data[name].mean(0), data[name].std(0)) for name in ("x", "y")]
+    return _supervised(sx.scaled(sx.nn.MLP((16, 1)), *scalings), sx.losses.mean_squared_error, 0.01)
+
+
+def _transferred() -> sx.Learner:
+    network = sx.nn.CNN((4,), dense=(8,), classes=2, normalize=True, dropout=0.1)
+    params, variables = sx.as_model(network).init(jax.random.key(7), stripes()["x"])
+    model = sx.transfer(network, params, variables, train="dense|head")
+    return _supervised(model, sx.losses.cross_entropy, 0.02, **ACCURACY)
+
+
+def _accurate(metrics: dict[str, float]) -> bool:
+    return metrics["accuracy"] == 1
+
+
+CASES = {
+    "perceptron": Case(
+        lambda: sx.nn.rosenblatt(sx.nn.Perceptron()),
+        gate(0, 0, 0, 1),
+        lambda m: m["loss"] == 0,
+        20,
+        3,
+        by_gradient=False,
+    ),
+    "mlp": Case(
+        lambda: _supervised(sx.nn.MLP((8, 2)), sx.losses.cross_entropy, 0.05, **ACCURACY),
+        gate(0, 1, 1, 0),
+        _accurate,
+        200,
+        3,
+    ),
+    "cnn": Case(
+        lambda: _supervised(
+            sx.nn.CNN((4,), dense=(8,), classes=2, normalize=True, dropout=0.1),
+            sx.losses.cross_entropy,
+            0.02,
+            **ACCURACY,
+        ),
+        stripes(),
+        _accurate,
+        20,
+    ),
+    "scaled": Case(_scaled_regression, plane(), lambda m: m["loss"] < 1, 300),
+    "nnx": Case(
+        lambda: _supervised(sx.from_nnx(lambda rngs: Regressor(rngs)), sx.losses.mean_squared_error, 0.02),
+        {**plane(), "y": plane()["x"].sum(1)},
+        lambda m: m["loss"] < 0.05,
+        200,
+        6,
+    ),
+    "tree": Case(
+        lambda: _supervised(Linear(), sx.losses.mean_squared_error, 0.1),
+        weighted_sum(),
+        lambda m: m["loss"] < 1e-3,
+        200,
+    ),
+    "transfer": Case(_transferred, stripes(), _accurate, 30),
+}

@@ -1,0 +1,53 @@
+"""The ground under every test: several CPU devices, no silent broadcasting, programs kept between runs.
+
+What JAX and the thread pools read when they start is set here, before anything imports them.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterator
+from types import ModuleType
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+THREADS = str(max(1, CORES // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+for _name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # NPROC: the thread pool of XLA
+    os.environ.setdefault(_name, THREADS)
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+DEVICES = 8
+CACHE = os.environ.get("STEPAX_TEST_CACHE") or pathlib.Path(__file__).parents[1] / ".cache" / "jax"
+
+jax.config.update("jax_num_cpu_devices", DEVICES)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+    """The folder with the data sets that tests read but the repository does not hold."""
+    folder = os.environ.get("STEPAX_DATA")
+    if not folder:
+        pytest.skip("STEPAX_DATA is not set: it names the folder with the data sets (`make test` finds ../shared/data)")
+    if not pathlib.Path(folder).is_dir():
+        pytest.fail(f"STEPAX_DATA: no such folder: {folder}")
+    return pathlib.Path(folder)
+
+
+@pytest.fixture(scope="session")
+def torch() -> ModuleType:
+    """PyTorch, the reference that many numbers are held against."""
+    module = pytest.importorskip("torch", reason="PyTorch is not here: it comes with the extra `reference`")
+    module.set_num_threads(int(THREADS))
+    return module
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Float64 for one test, where two programs must agree up to rounding."""
+    with jax.enable_x64(True):
+        yield

@@ -1,0 +1,90 @@
+import ast
+import pathlib
+
+import numpy as np
+import pytest
+
+import stepax.data
+from stepax.data import load, names
+
+HEAVY = {"sklearn", "pooch", "PIL", "rich", "requests", "pandas", "pickle"}
+
+
+def test_every_small_name_loads():
+    for name in set(names()) - {"mnist", "fashion_mnist"}:
+        assert load(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [("minst", "'mnist'"), ("Iris", "'iris'"), ("fashion-mnist", "'fashion_mnist'"), ("qwzzk", None)],
+)
+def test_an_unknown_name_lists_the_known_and_suggests(name, suggestion):
+    with pytest.raises(ValueError, match=f"unknown data set {name!r}: known are 'digits', .*'gates'") as caught:
+        load(name)
+    assert ("did you mean" in str(caught.value)) == (suggestion is not None)
+    assert suggestion is None or str(caught.value).endswith(f"did you mean {suggestion}?")
+
+
+@pytest.mark.parametrize("path", ["nothing.csv", "./nothing", "no/thing", pathlib.Path("iris_folder")])
+def test_a_path_to_nothing_is_called_that(path):
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
+        load(path)
+
+
+def test_the_empty_name_is_not_the_current_folder():
+    with pytest.raises(ValueError, match="unknown data set ''"):
+        load("")
+
+
+def test_a_name_comes_before_a_file_of_that_name_but_not_before_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("iris").write_text("")
+    assert len(load("iris").train["y"]) == 120
+    for path in ("./iris", pathlib.Path("iris")):
+        with pytest.raises(
+            ValueError, match=r"iris is no kind of file that is read here: expected .csv, .npz or a folder"
+        ):
+            load(path)
+
+
+def test_a_path_may_be_text_or_a_path_in_any_case(tmp_path):
+    path = tmp_path / "A.NPZ"
+    with path.open("wb") as file:
+        np.savez(file, x=np.zeros((10, 2)), y=np.arange(10) % 2)
+    assert load(path).name == load(str(path)).name == "A"
+
+
+@pytest.mark.parametrize(
+    ("source", "argument"),
+    [
+        ("iris", {"target": "species"}),
+        ("iris", {"size": (8, 8)}),
+        ("iris", {"task": "regression"}),
+        ("mnist", {"test_fraction": 0.5}),
+        ("xor", {"test_fraction": 0.5}),
+        ("a.csv", {"size": (8, 8)}),
+        ("a.npz", {"target": "y"}),
+        (".", {"target": "y"}),
+    ],
+)
+def test_an_argument_that_does_not_apply_is_refused(tmp_path, source, argument):
+    if source not in names():
+        source = tmp_path / source
+        source.touch()
+    with pytest.raises(ValueError, match=f"{next(iter(argument))}=.* does not apply to"):
+        load(source, **argument)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    folder = pathlib.Path(stepax.data.__file__).parent
+    for file in folder.glob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) else []
+            assert not {module.split(".")[0] for module in modules} & HEAVY, file.name
+
+
+def test_public_names_are_documented():
+    for name in stepax.data.__all__:
+        assert getattr(stepax.data, name).__doc__, name

@@ -1,0 +1,73 @@
+"""JSON that keeps every float, and files that are whole or not there."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stepax import files
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        [],
+        None,
+        "NaN",
+        {"a": [1, 2.5, "x", None, True], "b": {"c": [{"d": -0.0}]}},
+        1e-310,
+        2**53 + 1,
+        "Grün\u2028\n",
+    ],
+)
+def test_round_trip(tmp_path: pathlib.Path, value: Any) -> None:
+    files.write_json(tmp_path / "a.json", value)
+    assert files.read_json(tmp_path / "a.json") == value
+    assert files.parsed(files.one_line(value)) == value
+    assert "\n" not in files.one_line(value)
+
+
+def test_floats_that_json_does_not_know(tmp_path: pathlib.Path) -> None:
+    files.write_json(tmp_path / "a.json", {"loss": [0.5, float("nan"), float("inf")], "worst": -np.inf})
+    text = (tmp_path / "a.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert '{"float": "nan"}' in text
+    value = files.read_json(tmp_path / "a.json")
+    assert value["loss"][0] == 0.5
+    assert math.isnan(value["loss"][1])
+    assert value["loss"][2] == math.inf
+    assert value["worst"] == -math.inf
+
+
+def test_arrays_become_lists() -> None:
+    value = {"a": np.float32(0.5), "b": jnp.arange(3), "c": (np.bool_(True), np.int64(4)), "d": np.array([[np.nan]])}
+    assert json.loads(files.one_line(value)) == {"a": 0.5, "b": [0, 1, 2], "c": [True, 4], "d": [[{"float": "nan"}]]}
+
+
+def test_what_json_cannot_hold_is_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(TypeError, match=r"value\['a'\]\[1\].*of type object"):
+        files.write_json(tmp_path / "a.json", {"a": [1, object()]})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_list_stands_in_one_line(tmp_path: pathlib.Path) -> None:
+    files.write_json(tmp_path / "a.json", {"a": {"b": [1, 2]}, "c": float("nan")})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": {\n    "b": [1, 2]\n  },\n  "c": {"float": "nan"}\n}\n'
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write_text(tmp_path / "a", "old")
+
+    def full(*paths: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space"):
+        files.write_text(tmp_path / "a", "new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
