@@ -2,12 +2,14 @@
 
     python examples/basics_backpropagation.py    # a few seconds
 
-Read ``forward`` and ``backward`` first: they are the chain rule with every sum written out. Expected: the error falls from 0.298371109 to 0.29102777369 in one
-step and to 3.51e-5 in 10,000; ``jax.grad`` gives what ``backward`` gives, to 1e-12, on this network and on random ones. (Mazur rounds on the way and prints
-.291027924 after the first step; .29102777369 is the same step unrounded.)
+Read ``forward`` and ``backward`` first: they are the chain rule with every sum written out. Expected: the error falls
+from 0.298371109 to 0.29102777369 in one step and to 3.51e-5 in 10,000; ``jax.grad`` gives what ``backward`` gives, to
+1e-12, on this network and on random ones. (Mazur rounds on the way and prints .291027924 after the first step;
+.29102777369 is the same step unrounded.)
 
 Reference:
-    Mazur, A step by step backpropagation example, 2015. Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, Nature 323, 1986.
+    Mazur, A step by step backpropagation example, 2015.
+    Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, Nature 323, 1986.
 """
 
 import math
@@ -57,7 +59,7 @@ CLAIMS += [
     }
 ]
 
-# Weights from unit i (row) to unit j (column): w1 .15 and w2 .20 lead to the first hidden unit, w3 .25 and w4 .30 to the second, and so on.
+# From unit i (row) to unit j (column): w1 .15 and w2 .20 lead to the first hidden unit, w3 .25 and w4 .30 to the second.
 WEIGHTS = {"hidden": [[0.15, 0.25], [0.20, 0.30]], "output": [[0.40, 0.50], [0.45, 0.55]]}
 BIASES = {"hidden": 0.35, "output": 0.60}
 INPUTS, TARGETS = [0.05, 0.10], [0.01, 0.99]
@@ -115,7 +117,7 @@ def error(output: jax.Array, batch: Any) -> jax.Array:
 
 
 def largest_difference(nets: int) -> float:
-    """Between ``jax.grad`` and ``backward``: on Mazur's numbers, then on networks, inputs and targets drawn at random."""
+    """Between ``jax.grad`` and ``backward``: on Mazur's numbers, then on random networks, inputs and targets."""
     model, random = network(), np.random.default_rng(0)
     _, variables = model.init(jax.random.key(0), jnp.zeros((1, 2)))
 

@@ -1,10 +1,10 @@
-"""Gradient descent on a quadratic: the learning rate alone decides whether it crawls, converges or diverges, and how fast.
+"""Gradient descent on a quadratic: the learning rate alone decides whether it crawls, converges or diverges.
 
     python examples/basics_learning_rate.py    # a few seconds
 
-For ``f(w) = ½ wᵀ H w`` a step is ``w ← (I − η H) w``: along the eigenvector of λ the distance to the minimum shrinks by
-``|1 − ηλ|`` each step, and the slowest direction wins in the end. Expected: the measured rate is ``max |1 − ηλ|`` for
-every η, to rounding; below 1 for η < 2/λ_max, best at η = 2/(λ_min + λ_max), where it is (κ − 1)/(κ + 1) with the
+For ``f(w) = ½ wᵀ H w`` a step is ``w ← (I − η H) w``: along the eigenvector of λ the distance to the minimum shrinks
+by ``|1 − ηλ|`` each step, and the slowest direction wins in the end. Expected: the measured rate is ``max |1 − ηλ|``
+for every η, to rounding; below 1 for η < 2/λ_max, best at η = 2/(λ_min + λ_max), where it is (κ − 1)/(κ + 1) with the
 condition number κ = λ_max/λ_min.
 
 Reference:
@@ -77,7 +77,7 @@ def quadratic() -> tuple[np.ndarray, np.ndarray]:
 
 
 def descend(rates: np.ndarray, steps: int) -> np.ndarray:
-    """The points of gradient descent for every learning rate, ``[rates, steps + 1, 2]``: the rates are lanes of one program."""
+    """The points of gradient descent, ``[rates, steps + 1, 2]``: the learning rates are lanes of one program."""
     matrix, start = map(jnp.asarray, quadratic())
 
     def objective(params: Any, variables: Any, batch: Any, key: Any) -> tuple[jax.Array, tuple[Any, dict[str, Any]]]:

@@ -2,8 +2,9 @@
 
     python examples/basics_losses.py    # a second or two
 
-Expected: the probabilities [.02 .90 .05 .01 .02] with class 1 cost −log .90 = 0.1053605 nats; the gradient by the logits is ``p − y``; logits of ±10⁴, where a
-softmax followed by a logarithm gives inf or nan, still have finite losses and gradients.
+Expected: the probabilities [.02 .90 .05 .01 .02] with class 1 cost −log .90 = 0.1053605 nats; the gradient by the
+logits is ``p − y``; logits of ±10⁴, where a softmax followed by a logarithm gives inf or nan, still have finite
+losses and gradients.
 
 Reference:
     Goodfellow, Bengio and Courville, Deep Learning, 2016, section 6.2.2.3 (softmax units).
@@ -20,18 +21,19 @@ import stepax as sx
 
 CLAIMS = [
     {
-        "what": "cross entropy of [.02 .90 .05 .01 .02], class 1",
-        "number": name,
+        "what": f"cross entropy of [.02 .90 .05 .01 .02], class 1: {how}",
+        "number": number,
         "published": "0.1053605",
         "source": "−log .90",
         "low": 0.10536045,
         "high": 0.10536055,
+        "format": ".7f",
     }
-    for name in ("by_hand", "cross_entropy", "soft_targets")
-]
-CLAIMS = [
-    claim | {"what": f"{claim['what']}: {how}", "format": ".7f"}
-    for claim, how in zip(CLAIMS, ("by hand", "sx.losses, integer label", "sx.losses, one-hot label"), strict=True)
+    for number, how in (
+        ("by_hand", "by hand"),
+        ("integer", "sx.losses, integer label"),
+        ("one_hot", "sx.losses, one-hot"),
+    )
 ]
 CLAIMS += [
     {
@@ -63,8 +65,8 @@ def main(probabilities: tuple[float, ...] = (0.02, 0.90, 0.05, 0.01, 0.02), labe
         slopes = jax.grad(lambda logits: sx.losses.cross_entropy(logits, {"y": np.array([1])}).sum())(extreme)
         return {
             "by_hand": -math.log(probabilities[label]),
-            "cross_entropy": float(loss[0]),
-            "soft_targets": float(soft[0]),
+            "integer": float(loss[0]),
+            "one_hot": float(soft[0]),
             "gradient_difference": float(jnp.abs(gradient - (np.array([probabilities]) - one_hot)).max()),
             "finite": bool(jnp.isfinite(values).all() and jnp.isfinite(slopes).all()),
         }

@@ -2,8 +2,9 @@
 
     python examples/basics_optimizers.py    # some ten seconds
 
-Expected: with the arguments of ``OPTIMIZERS``, Optax and ``torch.optim`` stay within 1e-6 of each other for 100 steps in float64, on Rosenbrock's function and
-on a logistic regression; this part is left out where PyTorch is not installed. docs/optimizers.md has the table of names and differences.
+Expected: with the arguments of ``OPTIMIZERS``, Optax and ``torch.optim`` stay within 1e-6 of each other for 100 steps
+in float64, on Rosenbrock's function and on a logistic regression; this part is left out where PyTorch is not
+installed. docs/optimizers.md has the table of names and differences.
 
 Reference:
     Rosenbrock, An automatic method for finding the greatest or least value of a function, The Computer Journal 3, 1960.
@@ -60,7 +61,7 @@ START = (-1.2, 1.0)
 
 CLAIMS = [
     {
-        "what": f"{name}: Optax against torch.optim, 100 steps, float64, on {problem}, largest difference of a parameter",
+        "what": f"{name}, Optax against torch.optim, 100 steps on {problem}: largest difference",
         "number": f"{name}_{key}",
         "published": f"torch.optim.{pair.torch}",
         "high": 1e-6,
@@ -107,7 +108,7 @@ def torch_path(pair: Pair, rate: float, function: Callable[[Any], Any], start: n
 
 
 def logistic_data() -> tuple[np.ndarray, np.ndarray]:
-    """Breast-cancer measurements, standardised, with a column of ones ``[n, 31]``, and signs of −1 and 1 ``[n]``; float64."""
+    """Breast-cancer measurements, standardised, with a column of ones ``[n, 31]``, and signs −1 and 1 ``[n]``."""
     x, y = sklearn.datasets.load_breast_cancer(return_X_y=True)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     return np.concatenate([x, np.ones((len(x), 1))], axis=1), 2.0 * y - 1

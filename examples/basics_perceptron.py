@@ -1,10 +1,11 @@
-"""The perceptron rule on the logic gates: within Novikoff's bound on AND and OR, lost on XOR, which a hidden layer learns.
+"""The perceptron rule on logic gates: within Novikoff's bound on AND and OR, lost on XOR, which a hidden layer learns.
 
     python examples/basics_perceptron.py    # a few seconds
 
-Expected: AND and OR end without an error, after no more mistakes than the convergence theorem allows, whatever the order of the examples. No threshold unit
-gets more than 3 of the 4 rows of XOR: of the 16 ways to label four points a line separates 14, and XOR is one of the other two. A network with one hidden
-layer of 8 units learns all 4 from every seed or nearly so; with 2 units, which would suffice, many seeds get stuck.
+Expected: AND and OR end without an error, after no more mistakes than the convergence theorem allows, whatever the
+order of the examples. No threshold unit gets more than 3 of the 4 rows of XOR: of the 16 ways to label four points a
+line separates 14, and XOR is one of the other two. A network with one hidden layer of 8 units learns all 4 from every
+seed or nearly so; with 2 units, which would suffice, many seeds get stuck.
 
 Reference:
     Rosenblatt, The perceptron, Psychological Review 65, 1958. Novikoff, On convergence proofs on perceptrons, 1962.
@@ -71,7 +72,7 @@ CLAIMS = [
 
 
 def novikoff_bound(data: Any) -> float:
-    """``(R/γ)²`` of a gate's rows with the bias as a third input of 1, at the margin γ of the best separator through the origin."""
+    """``(R/γ)²`` of a gate's rows with the bias as a third input of 1; γ is the margin of the best separator."""
     inputs = np.concatenate([data["x"], np.ones((len(data["x"]), 1))], axis=1)
     signed = inputs * (2 * data["y"] - 1)[:, None]
     margins = {"type": "ineq", "fun": lambda w: signed @ w - 1, "jac": lambda w: signed}
@@ -90,7 +91,7 @@ def novikoff_bound(data: Any) -> float:
 
 
 def train_unit(data: Any, seeds: int, epochs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mistakes while learning in each epoch, and rows right after it, both ``[seeds, epochs]``: every seed in orders of its own."""
+    """Mistakes while learning in each epoch, and rows right after it, ``[seeds, epochs]``; each seed has its orders."""
     learner = sx.nn.rosenblatt(sx.nn.Perceptron())
     count = len(data["y"])
 
@@ -182,7 +183,11 @@ def main(
     gates["xor"] = mistakes, np.inf
     separable = separable_labellings(data["x"])
     agreement = [sum(a == b for a, b in zip(labels, data["y"], strict=True)) for labels in separable]
-    numbers |= {"separable": len(separable), "xor_best_unit": max(agreement), "xor_best_trained": float(right.max())}
+    numbers |= {
+        "separable": len(separable),
+        "xor_best_unit": int(max(agreement)),
+        "xor_best_trained": float(right.max()),
+    }
     numbers |= {f"xor_share_{hidden}": float(train_mlp(data, hidden, seeds, steps).mean()) for hidden in (8, 2)}
     if figure is not None:
         draw(gates, figure)

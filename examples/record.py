@@ -4,8 +4,9 @@
     python examples/record.py --long             # the others
     python examples/record.py basics_losses      # one alone; the rest of the table stays
 
-Every example that was recorded has its numbers in docs/results/<example>.json and its figure in docs/figures; the table is made from these files and from
-nothing else. An example takes part by a function ``main`` that returns its numbers by name (a number, a bool, or a list with one number per seed), and by
+Every example that was recorded has its numbers in docs/results/<example>.json and its figure in docs/figures; the
+table is made from these files and from nothing else. An example takes part by a function ``main`` that returns its
+numbers by name (a number, a bool, or a list with one number per seed), and by
 
     LONG = True     # it takes more than a minute or so; left out otherwise
     CLAIMS = [...]  # what its numbers have to show, each a ``Claim``
@@ -187,8 +188,9 @@ def table(results: list[dict[str, Any]]) -> str:
     lines = [
         "# Measured results",
         "",
-        "Written by `examples/record.py` from `docs/results/*.json`; nothing in here is typed by hand. ± is the standard deviation over seeds (or splits), and the "
-        "mean over them is what must hold. Hyper-parameters are published ones, or were chosen on validation data; no test set chose any.",
+        "Written by `examples/record.py` from `docs/results/*.json`; nothing in here is typed by hand. ± is the standard "
+        "deviation over seeds (or splits), and the mean over them is what must hold. Hyper-parameters are published ones "
+        "or were chosen on validation data; no test set chose any.",
         "",
         "| what | published | must show | measured | holds | example |",
         "|---|---|---|---|---|---|",

@@ -1,12 +1,13 @@
-"""Diabetes and breast cancer: a linear model and a small network by gradient descent, beside scikit-learn's linear ones.
+"""Diabetes and breast cancer: a linear model and a small network by gradient descent, beside scikit-learn.
 
     python examples/tables_baselines.py    # about a minute
 
 Both data sets are small and nearly linear, so the measure of a toolkit is to be no worse than ridge regression and
-logistic regression on the same splits. Expected: over 10 random splits, both models come within one standard deviation
-(over the splits) of scikit-learn's mean; the linear one, which descends the same penalised objective, all but meets it.
-The networks hold out a fifth of their training rows and stop when the loss on these has not improved for 20 epochs; test
-rows choose nothing. Every model takes raw measurements: the scaling, fitted on training rows, is part of it.
+logistic regression on the same splits. Expected: over 10 random splits, both models come within one standard
+deviation (over the splits) of scikit-learn's mean; the linear one, which descends the same penalised objective, all
+but meets it. The networks hold out a fifth of their training rows and stop when the loss on these has not improved
+for 20 epochs; test rows choose nothing. Every model takes raw measurements: the scaling, fitted on training rows, is
+part of it.
 
 Reference:
     Efron, Hastie, Johnstone and Tibshirani, Least angle regression, 2004 (diabetes).

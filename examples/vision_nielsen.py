@@ -1,14 +1,18 @@
-"""MNIST with sigmoid units, a quadratic cost and plain SGD: the first network of Nielsen's book, from twenty seeds at once.
+"""MNIST with sigmoid units, a quadratic cost and plain SGD: Nielsen's first network, from twenty seeds at once.
 
-    python examples/vision_nielsen.py               # 784-30-10 and 784-100-10, some 10 minutes on two cores
+    python examples/vision_nielsen.py               # 784-30-10 and 784-100-10, 10 to 15 minutes on two cores
     python examples/vision_nielsen.py --hidden 30   # the small one alone
 
-Expected: the small network reaches about 95 % of the test digits from every seed. Of the large one, many seeds end far below the best: a unit of the output
-that starts saturated hardly learns under a quadratic cost, and its digit is lost. Nielsen reports one run of each, and the best of its 30 epochs, chosen by
-test accuracy (95.42 % and 96.59 %); both that and the last epoch are returned here.
+Nielsen reports one run of each, and the best of its 30 epochs by test accuracy: 95.42 % and 96.59 %. Expected: runs that
+learn all ten digits come to within 0.4 points of that; but not every run does. An output unit that is saturated, at the
+start or by a large step, hardly learns under a quadratic cost (σ' is nearly 0), and then a whole digit is missing, which
+costs ten points. With 30 hidden units this happens in about one run of twenty; with 100, whose sums are larger at the
+start, in most (Nielsen warns of it: "some training runs give results quite a bit worse"). A plain NumPy version in
+float64 loses as many. So the mean over all seeds is lower than the published run; both are returned, and the last
+epoch's accuracies beside the best ones.
 
 Reference:
-    Nielsen, Neural Networks and Deep Learning, 2015, chapter 1 (he trains on the first 50,000 images, and so does this).
+    Nielsen, Neural Networks and Deep Learning, 2015, chapter 1 (on the first 50,000 images, as here).
 """
 
 import pathlib
@@ -26,27 +30,31 @@ from flax import linen
 import stepax as sx
 
 LONG = True
-SOURCE = "Nielsen, Neural Networks and Deep Learning, ch. 1"
+# A run below this has lost a digit; one that has all ten is well above it.
+ALL_DIGITS = 90.0
+NETWORKS = ((30, "784-30-10", "95.42 %", 95.0, 95.8), (100, "784-100-10", "96.59 %", 96.2, 97.0))
+MEASURES = (
+    ("best", "all seeds, best epoch of each"),
+    ("last", "all seeds, last epoch"),
+    ("all_digits", "seeds that learn all digits, best epoch of each"),
+)
 CLAIMS = [
     {
-        "what": f"MNIST, {size}, sigmoid, quadratic cost, {which}: test accuracy",
-        "published": f"{published} % (one run, best epoch)",
-        "source": SOURCE,
-        "number": f"accuracy_{hidden}_{key}",
+        "what": f"MNIST, {size}, sigmoid, quadratic cost, test accuracy: {what}",
+        "published": f"{published}, one run, best epoch",
+        "source": "Nielsen, Neural Networks and Deep Learning, ch. 1",
+        "number": f"accuracy_{hidden}_{measure}",
         "low": low,
         "high": high,
         "unit": "%",
         "format": ".2f",
     }
-    for hidden, size, published, low, high in [
-        (30, "784-30-10", 95.42, 95.0, 95.8),
-        (100, "784-100-10", 96.59, 96.2, 97.0),
-    ]
-    for key, which in [
-        ("best", "best of 30 epochs"),
-        ("last", "last of 30 epochs"),
-        ("best_run", "best epoch of the best run"),
-    ]
+    for hidden, size, published, low, high in NETWORKS
+    for measure, what in MEASURES
+]
+CLAIMS += [
+    {"what": f"MNIST, {size}: share of seeds that learn all digits", "number": f"share_{hidden}_all_digits"}
+    for hidden, size, *_ in NETWORKS
 ]
 
 
@@ -84,9 +92,8 @@ def train(learner: sx.Learner, train: Any, test: Any, *, seeds: int, epochs: int
     program, curve = one_epoch(learner, batch_size), []
     train, test = jax.device_put((train, test))
     for epoch in range(epochs):
-        states, accuracy = program(
-            states, jax.vmap(lambda key: jax.random.fold_in(key, epoch))(order_keys), train, test
-        )
+        keys = jax.vmap(jax.random.fold_in, (0, None))(order_keys, epoch)
+        states, accuracy = program(states, keys, train, test)
         curve.append(100 * np.asarray(accuracy))
     return np.stack(curve)
 
@@ -113,7 +120,7 @@ def main(
     rate: float = 3.0,
     examples: int = 50_000,
     figure: pathlib.Path | None = None,
-) -> dict[str, list[float]]:
+) -> dict[str, Any]:
     """Trains the networks and returns the test accuracies of their seeds, in percent.
 
     Args:
@@ -133,12 +140,22 @@ def main(
     }
     if figure is not None:
         draw(curves, figure)
-    numbers = {}
+    numbers: dict[str, Any] = {}
     for width, curve in curves.items():
-        best = curve.max(axis=0)
-        numbers |= {f"accuracy_{width}_best": best.tolist(), f"accuracy_{width}_last": curve[-1].tolist()}
-        numbers |= {f"accuracy_{width}_median": float(np.median(best)), f"accuracy_{width}_best_run": float(best.max())}
+        numbers |= summary(width, curve.max(axis=0), curve[-1])
     return numbers
+
+
+def summary(hidden: int, best: np.ndarray, last: np.ndarray) -> dict[str, Any]:
+    """What is reported of a network: accuracies in percent, of all seeds and of those that learnt all digits."""
+    complete = best[best >= ALL_DIGITS]
+    return {
+        f"accuracy_{hidden}_best": best.tolist(),
+        f"accuracy_{hidden}_last": last.tolist(),
+        f"accuracy_{hidden}_median": float(np.median(best)),
+        f"share_{hidden}_all_digits": len(complete) / len(best),
+        **({f"accuracy_{hidden}_all_digits": complete.tolist()} if len(complete) else {}),
+    }
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     python examples/vision_overfitting.py    # half a minute
 
 Expected: a network of half a million parameters learns its 1,000 training digits by heart, 100 %, and knows some 88 %
-of the test digits; its validation loss rises while its training loss falls. Dropout makes the gap smaller and the test
-accuracy better. Early stopping, which returns the state with the lowest validation loss, leaves the smallest loss gap.
+of the test digits; its validation loss rises while its training loss falls. Dropout makes the gap smaller and the
+test accuracy better. Early stopping, which returns the state with the lowest validation loss, leaves the smallest
+loss gap.
 
 Reference:
     Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, Dropout, JMLR 15, 2014.
@@ -63,16 +64,16 @@ def learner(dropout: float, hidden: tuple[int, ...]) -> sx.Learner:
 def curves(
     learner: sx.Learner, train: Any, validation: Any, *, key: jax.Array, epochs: int, batch_size: int
 ) -> tuple[sx.State, np.ndarray]:
-    """The last state, and the loss of training and validation data after every epoch, ``[epochs, 2]``, both without dropout.
+    """The last state, and the loss of training and validation data after every epoch, ``[epochs, 2]``.
 
-    ``fit`` measures training data while it learns from them, under dropout; this is the same loop with a measure of its own.
+    ``fit`` measures training data while it learns from them, under dropout; this is its loop with a measure of its own.
     """
     init_key, data_key = jax.random.split(key)
     source = sx.shuffled(train, batch_size, data_key)
     measures = [sx.Evaluation(learner, rows) for rows in (train, validation)]
     losses = []
-    state = learner.init(init_key, {name: array[:batch_size] for name, array in train.items()})
-    for state, _ in sx.epochs(learner, source, state):
+    first = learner.init(init_key, {name: array[:batch_size] for name, array in train.items()})
+    for state, _ in sx.epochs(learner, source, first):
         losses.append([float(measure(state)["loss"]) for measure in measures])
         if len(losses) == epochs:
             break

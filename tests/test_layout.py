@@ -108,7 +108,7 @@ def does_io(name: str) -> bool:
     return function in FILE_METHODS | {"print"} if owner else function in {"open", "print", "input"}
 
 
-SHELL = {"cli", "plot", "record", "checkpoint", "data", "progress", "bench"}
+SHELL = {"cli", "plot", "record", "checkpoint", "data", "progress", "logs", "files", "bench"}
 
 
 class Rule(NamedTuple):
@@ -121,7 +121,12 @@ class Rule(NamedTuple):
 
 
 RULES = [
-    Rule("only nn, model and the domains know Flax", imported, is_from("flax"), {"nn", "model"} | DOMAINS),
+    Rule(
+        "only nn, model, transfer and the domains know Flax",
+        imported,
+        is_from("flax"),
+        {"nn", "model", "transfer"} | DOMAINS,
+    ),
     Rule("NNX makes modules, not loops", read, is_from("nnx.jit", "nnx.grad", "nnx.value_and_grad", "nnx.Optimizer")),
     Rule("only compile compiles", read, is_from("jax.jit", "jax.pmap"), {"compile", "bench"}),
     Rule("only compile compiles", imported, is_from("jax.jit", "jax.pmap"), {"compile", "bench"}),
@@ -130,7 +135,7 @@ RULES = [
     Rule("only the shell talks to a terminal", imported, is_from("rich", "tyro"), SHELL),
     Rule("only plot and cli draw figures", imported, is_from("matplotlib"), {"plot", "cli", "bench"}),
     Rule("only checkpoint knows Orbax", imported, is_from("orbax"), {"checkpoint"}),
-    Rule("only record and cli write logs", imported, is_from("tensorboardX"), {"record", "cli"}),
+    Rule("only logs knows TensorBoard", imported, is_from("tensorboardX"), {"logs"}),
     Rule("no pickle", imported, is_from("pickle", "cloudpickle", "dill", "joblib", "shelve")),
     Rule("typed keys", read, is_from("jax.random.PRNGKey", "random.PRNGKey")),
 ]

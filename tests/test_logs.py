@@ -31,7 +31,9 @@ def make_reports(
                 "validation/loss": 2.0 / step,
             }
         stopped = "all epochs done" if step == epochs * length else ""
-        yield Report(None, step, epochs * length, {"loss": losses, "weight": np.ones(step - first)}, row, None, stopped)  # type: ignore[arg-type]
+        yield Report(
+            None, step, epochs * length, length, {"loss": losses, "weight": np.ones(step - first)}, row, None, stopped
+        )  # type: ignore[arg-type]
 
 
 def crc32c(data: bytes) -> int:
@@ -117,8 +119,8 @@ def test_an_impossible_path_is_told_before_the_first_step(tmp_path: pathlib.Path
         next(logs.tensorboard(training(), tmp_path / "file"))
     with pytest.raises(FileNotFoundError):
         next(logs.json_lines(training(), tmp_path / "missing" / "log.jsonl"))
+    (tmp_path / "file").write_text("mine\n")
     with pytest.raises(ValueError, match=r"is no log of epochs: its line 1 is 'mine'"):
-        (tmp_path / "file").write_text("mine\n")
         next(logs.json_lines(training(), tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "mine\n"
 

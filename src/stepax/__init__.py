@@ -10,9 +10,10 @@ from typing import Any
 
 from stepax import losses, metrics, nn, ops
 from stepax.evaluation import Evaluation, evaluate, predict
-from stepax.fit import Report, Run, collected, epochs, fit, training
+from stepax.fit import Report, Run, collected, fit, training
 from stepax.gradient import gradient, reduce, update, weighted_mean
 from stepax.learner import Learner, State, new_state, step_key, supervised
+from stepax.loop import epochs
 from stepax.model import Model, as_model, from_linen, from_nnx, scaled
 from stepax.source import Source, class_weights, generated, in_order, shuffled
 from stepax.transfer import start_from, transfer
@@ -20,7 +21,7 @@ from stepax.transfer import start_from, transfer
 __version__ = "0.1.0"
 
 # Loaded when first used: files, figures and the command line cost more to import than all the rest.
-LAZY = ("checkpoint", "cli", "compile", "data", "plot", "progress", "record", "typing")
+LAZY = ("checkpoint", "cli", "compile", "data", "logs", "plot", "progress", "record", "typing")
 
 __all__ = [
     "Evaluation",

@@ -1,5 +1,7 @@
 """Training and its measures: a loop that is compiled by the epoch and can be stopped and watched between chunks."""
 
+import contextlib
+import math
 import operator
 import time
 import warnings
@@ -11,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from stepax import checks
-from stepax.compile import Program, compile_seconds, jit
+from stepax.compile import compile_seconds, jit
 from stepax.evaluation import Evaluation
 from stepax.learner import Learner, State
+from stepax.loop import copied, epochs
 from stepax.record import parameter_hash
 from stepax.source import Source, shuffled
 from stepax.typing import Key, Metrics, Tree
 
-__all__ = ["Report", "Run", "collected", "epochs", "fit", "training"]
+__all__ = ["Report", "Run", "closing", "collected", "fit", "training"]
 
 # Seconds between two reports of ``training``: often enough for a progress bar, too seldom to cost anything.
 PACE = 0.25
@@ -47,6 +50,7 @@ class Report(NamedTuple):
         state: The state now; borrowed until the next turn of the loop.
         step: Steps made, counted from the very first.
         total: Steps that the whole training has.
+        length: Steps that an epoch has.
         metrics: The chunk's metrics, each an array ``[steps]``.
         row: At the end of an epoch its entry of the history, else ``None``.
         best: With ``patience`` the best state so far, ``None`` before the first epoch's end; without, ``None``.
@@ -56,98 +60,11 @@ class Report(NamedTuple):
     state: State
     step: int
     total: int
+    length: int
     metrics: dict[str, np.ndarray]
     row: dict[str, Any] | None
     best: State | None
     stopped: str
-
-
-def epochs(
-    learner: Learner, source: Source, state: State, *, chunk: int | None = None, seconds: float | None = None
-) -> Iterator[tuple[State, dict[str, np.ndarray]]]:
-    """Trains without end, epoch after epoch, from ``state.step`` on.
-
-    Steps run in chunks, each one call of one compiled program; a chunk never crosses the end of an epoch. How the steps
-    are cut into chunks changes no bit of the result. A user who wants another loop than ``fit`` writes it around this
-    one::
-
-        for state, metrics in stepax.epochs(learner, source, state, chunk=100):
-            print(int(state.step), metrics["loss"].mean())
-            if state.step >= 1000:
-                break
-
-    Args:
-        learner: What to train.
-        source: Where batches come from.
-        state: Where to start; it stays valid.
-        chunk: The most steps between two turns of the loop; ``None``: an epoch.
-        seconds: About how long a turn may take; ``None``: as long as ``chunk`` says.
-
-    Yields:
-        The state, which is borrowed until the next turn (``jax.tree.map(jnp.copy, state)`` keeps it), and the chunk's
-        metrics, each ``[steps]``.
-
-    Raises:
-        ValueError: ``chunk`` is below 1; the step changes the state's structure, shapes or dtypes.
-    """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk: expected at least one step, got {chunk}")
-    capacity = min(chunk or source.length, source.length)
-    program = Program(_chunk(learner, source, capacity), donate=(0,))
-    state = jit(_copied)(state)
-    position, planned = int(state.step), capacity if seconds is None else 1
-    while True:
-        epoch, first = divmod(position, source.length)
-        order = source.order(epoch)
-        while first < source.length:
-            last = min(first + planned, source.length)
-            compiled, started = compile_seconds(), time.perf_counter()
-            state, buffers = program(state, order, jnp.int32(first), jnp.int32(last))
-            metrics = {name: values[: last - first] for name, values in jax.device_get(buffers).items()}
-            spent = time.perf_counter() - started - (compile_seconds() - compiled)
-            yield state, metrics
-            if seconds is not None:
-                planned = max(1, min(capacity, 4 * planned, int((last - first) * seconds / max(spent, 1e-9))))
-            position, first = position + last - first, last
-
-
-def _copied(state: State) -> State:
-    return jax.tree.map(jnp.copy, state)
-
-
-def _chunk(learner: Learner, source: Source, capacity: int) -> Callable[..., tuple[State, Metrics]]:
-    """Steps ``first`` to ``last`` of an epoch, with their metrics in buffers of a fixed length.
-
-    The bounds are arguments: one program serves chunks of any length.
-    """
-
-    def run(state: State, order: Tree, first: jax.Array, last: jax.Array) -> tuple[State, Metrics]:
-        after, like = jax.eval_shape(lambda state: learner.step(state, source.take(order, first)), state)
-        _check_unchanged(state, after)
-
-        def body(i: jax.Array, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
-            state, buffers = carry
-            state, metrics = learner.step(state, source.take(order, i))
-            return state, {name: buffers[name].at[i - first].set(value) for name, value in metrics.items()}
-
-        buffers = {name: jnp.zeros((capacity, *value.shape), value.dtype) for name, value in like.items()}
-        return jax.lax.fori_loop(first, last, body, (state, buffers))
-
-    return run
-
-
-def _check_unchanged(before: Tree, after: Tree) -> None:
-    """A step is the body of a loop: it must give back what it took."""
-    first, second = (dict(jax.tree_util.tree_flatten_with_path(tree)[0]) for tree in (before, after))
-    for path in [*first, *(path for path in second if path not in first)]:
-        was, now = (
-            f"{tree[path].dtype}{list(tree[path].shape)}" if path in tree else "absent" for tree in (first, second)
-        )
-        if was != now:
-            raise ValueError(
-                "step: the learner's step must keep the state's shapes; "
-                f"state{jax.tree_util.keystr(path)} was {was} and became {now}"
-            )
 
 
 def training(
@@ -191,15 +108,23 @@ def training(
     source = data if isinstance(data, Source) else _shuffled(data, batch_size, data_key)
     if validation is not None and not isinstance(validation, Source):
         checks.check(validation, "validation")
-    like = jax.eval_shape(
-        lambda key, order: learner.init(key, source.take(order, jnp.int32(0))), learner_key, source.order(0)
-    )
-    for name, given in {"data": data, "validation": validation}.items():
-        _rehearse(learner, state or like, given, name)
-    if state is None:
-        state = jit(lambda key, order: learner.init(key, source.take(order, jnp.int32(0))))(
-            learner_key, source.order(0)
+
+    def init(key: Key, order: Tree) -> State:
+        return learner.init(key, source.take(order, jnp.int32(0)))
+
+    like = jax.eval_shape(init, learner_key, source.order(0))
+    _rehearse(learner, state or like, data, "data")
+    measured = _rehearse(learner, state or like, validation, "validation")
+    if (
+        patience is not None
+        and monitor.startswith("validation/")
+        and monitor.removeprefix("validation/") not in measured
+    ):
+        raise ValueError(
+            f"monitor: unknown measure {checks.nearest(monitor, [f'validation/{name}' for name in measured])}"
         )
+    if state is None:
+        state = jit(init)(learner_key, source.order(0))
     evaluation = None if validation is None else Evaluation(learner, validation)
     return _reports(learner, source, state, epochs, evaluation, _Best(patience, monitor, better))
 
@@ -216,20 +141,22 @@ def _shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
     return shuffled(data, batch_size, key)
 
 
-def _rehearse(learner: Learner, state: State, data: Any, name: str) -> None:
+def _rehearse(learner: Learner, state: State, data: Any, name: str) -> Metrics:
     """Traces the learner's measure over all the data, so that losses see wrong labels before anything is compiled.
 
-    Inputs are abstract, all else is as it is.
+    Inputs are abstract, all else is as it is. Returns the shapes of the metrics.
     """
     if not isinstance(data, Mapping):
-        return
+        return {}
     inputs = {
         field: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data[field])
         for field in data
         if field == "x"
     }
     try:
-        jax.eval_shape(lambda state, inputs: learner.evaluate(state, {**data, **inputs}, state.key), state, inputs)
+        return jax.eval_shape(
+            lambda state, inputs: learner.evaluate(state, {**data, **inputs}, state.key), state, inputs
+        )
     except KeyError as error:
         raise ValueError(f"{name}: the learner reads the field {error}, and there are only {sorted(data)}") from error
     except (TypeError, ValueError) as error:
@@ -250,10 +177,11 @@ class _Best:
         if self.patience is None:
             return ""
         if self.monitor not in row:
-            raise ValueError(f"monitor: {self.monitor!r} is not measured; there are {', '.join(map(repr, row))}")
+            raise ValueError(f"monitor: unknown measure {checks.nearest(self.monitor, row)}")
         value, self.age = row[self.monitor], self.age + 1
-        if self.state is None or self.better(value, self.value):
-            self.state, self.value, self.age = jit(_copied)(state), value, 0
+        # Nothing compares with NaN, and anything is better.
+        if self.state is None or math.isnan(self.value) or self.better(value, self.value):
+            self.state, self.value, self.age = copied(state), value, 0
         return f"{self.monitor} has not improved for {self.patience} epochs" if self.age >= self.patience else ""
 
 
@@ -278,7 +206,7 @@ def _reports(
                 row |= {f"validation/{name}": float(value) for name, value in measured.items() if name != "weight"}
             row["seconds"] = time.perf_counter() - started - (compile_seconds() - compiled)
             stopped = best.see(current, row) or ("all epochs done" if step >= total else "")
-        yield Report(current, step, total, metrics, row, best.state, stopped)
+        yield Report(current, step, total, source.length, metrics, row, best.state, stopped)
         if stopped:
             return
 
@@ -296,6 +224,18 @@ def _add(sums: dict[str, float], metrics: dict[str, np.ndarray]) -> None:
 
 def _means(sums: dict[str, float]) -> dict[str, float]:
     return {name: value / (sums["weight"] or 1.0) for name, value in sums.items() if name != "weight"}
+
+
+@contextlib.contextmanager
+def closing(reports: Iterator[Report]) -> Iterator[Iterator[Report]]:
+    """Closes reports at the end of a ``with``, if they can be closed: a list's iterator cannot.
+
+    A function around reports that ends early, or fails, so ends those inside it too.
+    """
+    try:
+        yield reports
+    finally:
+        getattr(reports, "close", lambda: None)()
 
 
 def fit(
@@ -379,9 +319,10 @@ def collected(reports: Iterator[Report], settings: dict[str, Any], compiled: flo
     """
     compiled = compile_seconds() if compiled is None else compiled
     history: dict[str, list[Any]] = {}
-    for report in reports:
-        for name, value in (report.row or {}).items():
-            history.setdefault(name, []).append(value)
+    with closing(reports):
+        for report in reports:
+            for name, value in (report.row or {}).items():
+                history.setdefault(name, []).append(value)
     state = report.state if report.best is None else report.best
     record = {
         "settings": settings,

@@ -9,8 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from stepax.fit import Report
-from stepax.logs import closing
+from stepax.fit import Report, closing
 
 __all__ = ["bar", "shown", "table"]
 
@@ -33,7 +32,6 @@ def shown(reports: Iterator[Report], *, console: Console | None = None) -> Itera
     """
     if console is None:
         console = Console(stderr=True)
-        # Rich believes FORCE_COLOR, which asks for colours in a log: not for a bar.
         if not (console.is_jupyter or console.file.isatty()):
             return reports
     return table(bar(reports, console=console), console=console)
@@ -51,7 +49,9 @@ def bar(reports: Iterator[Report], *, console: Console | None = None) -> Iterato
         The same reports.
     """
     console = console or Console(stderr=True)
-    if not (importlib.util.find_spec("ipywidgets") if console.is_jupyter else console.is_interactive):
+    # Rich takes FORCE_COLOR for a terminal; but it asks for colours in a log, not for a bar.
+    terminal = console.is_interactive and console.file.isatty()
+    if not (importlib.util.find_spec("ipywidgets") if console.is_jupyter else terminal):
         yield from reports
         return
     with (
@@ -59,11 +59,9 @@ def bar(reports: Iterator[Report], *, console: Console | None = None) -> Iterato
         Progress(*_parts(console.width), console=console, transient=True, refresh_per_second=REFRESH) as progress,
     ):
         task = progress.add_task("compiling …", total=None, rate="", measure="")
-        epoch = "training"  # how long an epoch is shows at the end of the first
         for report in reports:
-            if report.row is not None:
-                done, epochs = report.row["epoch"], _epochs(report)
-                epoch = f"epoch {min(done + 1, epochs)}/{epochs}"
+            epochs = report.total // report.length
+            epoch = f"epoch {min(report.step // report.length + 1, epochs)}/{epochs}"
             speed = progress.tasks[0].speed
             rate = f"{speed:,.0f} steps/s" if speed and speed >= 10 else f"{speed:.2f} steps/s" if speed else ""
             progress.update(
@@ -81,11 +79,6 @@ def _parts(width: int) -> list[ProgressColumn]:
     if width < 60:
         return [epoch, line, left, measure]
     return [epoch, line, steps, left, measure] if width < 80 else [epoch, line, steps, rate, left, measure]
-
-
-def _epochs(report: Report) -> int:
-    """How many epochs the training has, from a report at the end of one."""
-    return report.total * report.row["epoch"] // report.step if report.row else 0
 
 
 def _measure(report: Report) -> str:
@@ -130,7 +123,7 @@ def table(reports: Iterator[Report], *, console: Console | None = None) -> Itera
                 if not columns:
                     columns = _columns(report.row, width)
                     _print(console, *_header(columns))
-                every = max(1, -(-_epochs(report) // ROWS))
+                every = max(1, -(-report.total // (report.length * ROWS)))
                 if report.stopped or report.row["epoch"] % every == 0 or time.monotonic() - printed >= 1:
                     _print(console, _line(columns, report.row))
                     printed = time.monotonic()

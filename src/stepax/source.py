@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stepax.checks import check_count
 from stepax.compile import jit
 from stepax.typing import Array, Key, Tree
 
@@ -91,6 +92,8 @@ def _count(data: Any) -> int:
 def _rows(data: Any, batch_size: int | None, permutation: Callable[[int], Array]) -> Source:
     """Batches of ``data`` by the rows that ``permutation`` gives for an epoch."""
     count = _count(data)
+    check_count("batch_size", 1 if batch_size is None else batch_size)
+    check_count("data: its number of rows", count)
     size = count if batch_size is None else min(batch_size, count)
     length = -(-count // size)
     missing = length * size - count

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from stepax.cli.console import OUT, print_json
+from stepax.cli.console import print_json, print_tables
 from stepax.cli.measures import measures, tables
 from stepax.cli.options import Evaluate
 from stepax.cli.runs import Opened, dataset_of, open_run
@@ -27,8 +27,7 @@ def main(options: Evaluate) -> None:
     if options.json:
         print_json({"run": str(options.run), "data": what, **named})
         return
-    for table in tables(named, f"{options.run} on {what}"):
-        OUT.print(table)
+    print_tables(tables(named, f"{options.run}: {what}"))
 
 
 def rows_of(run: Opened, data: str | None, part: str | None) -> tuple[Rows, str]:
@@ -60,14 +59,16 @@ def rows_of(run: Opened, data: str | None, part: str | None) -> tuple[Rows, str]
 def _other(run: Opened, data: str, *, whole: bool) -> Dataset:
     """Other data, read as those of the run were."""
     subject = run.plan.subject
-    kept = {name: tuple(v) if isinstance(v, list) else v for name, v in subject.reading.items()}
     suffix = Path(data).suffix.lower()
     task = "regression" if subject.kind == "numbers" else "classification"
     takes: dict[str, Any] = {}
     if data not in names():
-        takes = {".csv": {"target": kept.get("target"), "task": task}, ".npz": {"task": task}}.get(
-            suffix, {"size": subject.shape[:2]} if "size" in kept else {}
-        )
+        resized = {"size": subject.shape[:2]} if "size" in subject.reading else {}
+        by_suffix: dict[str, dict[str, Any]] = {
+            ".csv": {"target": subject.reading.get("target"), "task": task},
+            ".npz": {"task": task},
+        }
+        takes = by_suffix.get(suffix, resized)
     if whole:
         try:
             return load(data, **takes, test_fraction=0)

@@ -61,7 +61,8 @@ def _curves(run: Opened) -> Figure:
     if run.plan.course.patience is not None:
         steps = history["step"]
         best = history["epoch"][steps.index(int(run.state.step))] if int(run.state.step) in steps else None
-    return plot.learning_curves(history, best=best)
+    units = {"loss": "nats"} if (run.plan.network.loss or "").endswith("cross-entropy") else {}
+    return plot.learning_curves(history, best=best, units=units)
 
 
 def _first_kernel(run: Opened) -> np.ndarray | None:
@@ -117,7 +118,7 @@ def _label(run: Opened, rows: Rows, example: int) -> str:
         return ""
     output = sx.predict(run.built.learner, run.state, rows["x"][example : example + 1])[0]
     answer = int(output[0] > 0) if len(output) == 1 else int(output.argmax())
-    return f", a {classes[rows['y'][example]]} taken for a {classes[answer]}"
+    return f": {classes[rows['y'][example]]}, taken for {classes[answer]}"
 
 
 def _some(rows: Rows, count: int) -> Rows:

@@ -26,7 +26,7 @@ def main(options: Info) -> None:
     table.add_row("devices", f"{made['device']['count']} × {made['device']['kind']} ({made['device']['platform']})")
     table.add_row("processor", f"{made['processor']['model']}, {made['processor']['cores']} cores")
     table.add_row("versions", ", ".join(f"{name} {version}" for name, version in made["versions"].items()))
-    chosen = jax.config.jax_compilation_cache_dir
+    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
     compiled = pathlib.Path(chosen) if chosen else cache_folder()
     table.add_row("compiled programs", f"{compiled}, {size(compiled)}")
     table.add_row("downloads", f"{cache_dir()}, {size(cache_dir(), leave_out=compiled)}")

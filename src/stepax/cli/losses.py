@@ -3,12 +3,13 @@
 from typing import Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from stepax import losses
 from stepax.cli.choices import chosen
 from stepax.data import Dataset
-from stepax.typing import Array, Loss
+from stepax.typing import Loss
 
 __all__ = ["LOSSES", "Choice", "Kind", "default_loss", "kind_of", "loss_for", "probabilities", "width"]
 
@@ -100,7 +101,7 @@ def width(name: str, kind: Kind, columns: int, classes: int) -> int:
     return classes if "classes" in LOSSES[name].kinds else 1 if kind == "binary" else columns
 
 
-def probabilities(name: str, output: Array) -> np.ndarray | None:
+def probabilities(name: str, output: np.ndarray) -> np.ndarray | None:
     """The probabilities that an output stands for.
 
     Args:
@@ -113,8 +114,8 @@ def probabilities(name: str, output: Array) -> np.ndarray | None:
     """
     link = LOSSES[name].link if name in LOSSES else None
     if link == "softmax":
-        return np.asarray(jax.nn.softmax(output, axis=-1))
+        return np.asarray(jax.nn.softmax(jnp.asarray(output), axis=-1))
     if link == "sigmoid":
-        positive = np.asarray(jax.nn.sigmoid(output))
+        positive = np.asarray(jax.nn.sigmoid(jnp.asarray(output)))
         return positive if output.shape[-1] > 1 else np.concatenate([1 - positive, positive], axis=-1)
     return None

@@ -11,6 +11,7 @@ from stepax.cli.losses import LOSSES
 from stepax.cli.plan import Plan
 from stepax.cli.runs import Opened
 from stepax.data.dataset import Rows
+from stepax.typing import Array
 
 __all__ = ["flat", "measures", "tables"]
 
@@ -32,15 +33,15 @@ def measures(run: Opened, rows: Rows) -> tuple[dict[str, Any], np.ndarray]:
     if not len(rows["x"]):
         raise ValueError("there are no rows to measure; for data without test rows try --part train")
     kind = run.plan.subject.kind
-    output = sx.predict(run.built.learner, run.state, rows["x"])
+    output = jnp.asarray(sx.predict(run.built.learner, run.state, rows["x"]))
     loss = sx.evaluate(run.built.learner, run.state, rows)["loss"]
     named: dict[str, Any] = {"examples": len(rows["x"]), "loss": loss}
     if kind == "numbers":
-        return named | _errors(output, rows), output
-    return named | (_labels if kind == "labels" else _classes)(run.plan, output, rows), output
+        return named | _errors(output, rows), np.asarray(output)
+    return named | (_labels if kind == "labels" else _classes)(run.plan, output, rows), np.asarray(output)
 
 
-def _errors(output: np.ndarray, rows: Rows) -> dict[str, float]:
+def _errors(output: Array, rows: Rows) -> dict[str, float]:
     return {
         "mean_absolute_error": float(jnp.mean(sx.metrics.absolute_error(output, rows))),
         "root_mean_squared_error": float(sx.metrics.root_mean_squared_error(output, rows)),
@@ -48,7 +49,7 @@ def _errors(output: np.ndarray, rows: Rows) -> dict[str, float]:
     }
 
 
-def _classes(plan: Plan, output: np.ndarray, rows: Rows) -> dict[str, Any]:
+def _classes(plan: Plan, output: Array, rows: Rows) -> dict[str, Any]:
     named = {"accuracy": float(jnp.mean(sx.metrics.accuracy(output, rows)))}
     functions = {"precision": sx.metrics.precision, "recall": sx.metrics.recall, "f1": sx.metrics.f1}
     for name, function in functions.items():
@@ -65,7 +66,7 @@ def _classes(plan: Plan, output: np.ndarray, rows: Rows) -> dict[str, Any]:
     return {**named, "classes": table}
 
 
-def _labels(plan: Plan, output: np.ndarray, rows: Rows) -> dict[str, Any]:
+def _labels(plan: Plan, output: Array, rows: Rows) -> dict[str, Any]:
     """Every label by itself, and the share of rows in which all of them are right."""
     columns = rows["y"].shape[1]
     # The threshold unit says 0 or 1; the losses leave logits and scores. Both are yes above 0.
@@ -76,7 +77,7 @@ def _labels(plan: Plan, output: np.ndarray, rows: Rows) -> dict[str, Any]:
         row = {"accuracy": float(jnp.mean(sx.metrics.accuracy(*pair)))}
         row |= {name: float(function(*pair)[1]) for name, function in functions.items()}
         table[label] = {**row, "examples": int(rows["y"][:, i].sum())}
-    right = (output > 0) == (rows["y"] > 0)
+    right = np.asarray(output > 0) == (rows["y"] > 0)
     return {"accuracy": float(right.mean()), "rows_all_right": float(right.all(axis=1).mean()), "classes": table}
 
 

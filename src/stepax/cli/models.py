@@ -37,8 +37,8 @@ class Choice(NamedTuple):
 
 
 def _cnn(outputs: int, options: Mapping[str, Any]) -> nn.CNN:
-    own = {name: options[name] for name in ("features", "dense", "kernel")}
-    return nn.CNN(**{name: tuple(widths) for name, widths in own.items()}, classes=outputs, **_shared(options))
+    features, dense, kernel = (options[name] for name in ("features", "dense", "kernel"))
+    return nn.CNN(features, dense, outputs, kernel, **_shared(options))
 
 
 def _mlp(outputs: int, options: Mapping[str, Any]) -> nn.MLP:

@@ -2,7 +2,7 @@
 
 import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -202,7 +202,13 @@ class Info:
     """Show devices, versions, the cache, and the data sets, models, losses and optimizers by name."""
 
 
-COMMANDS = {"train": Train, "evaluate": Evaluate, "predict": Predict, "plot": Plot, "info": Info}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "plot": Plot,
+    "info": Info,
+}
 
 DESCRIPTION = """
 Deep learning on JAX: train a model, measure it, use it.

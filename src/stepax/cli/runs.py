@@ -75,8 +75,7 @@ def dataset_of(run: Opened) -> Dataset:
         ValueError: They are no longer of the shape, or of the classes, that the run was trained on.
     """
     subject = run.plan.subject
-    reading = {name: tuple(v) if isinstance(v, list) else v for name, v in subject.reading.items()}
-    dataset = load(subject.data, **reading)
+    dataset = load(subject.data, **subject.reading)
     found = dataset.train["x"].shape[1:], dataset.classes, dataset.features
     expected = subject.shape, subject.classes, subject.columns
     for what, now, was in zip(("shape of one input", "classes", "columns"), found, expected, strict=True):

@@ -7,7 +7,7 @@ import jax
 
 import stepax as sx
 from stepax import logs, progress, record
-from stepax.cli.console import ERR, OUT, say
+from stepax.cli.console import ERR, print_tables, say
 from stepax.cli.learners import Built, build, input_scaling, like
 from stepax.cli.measures import flat, measures, tables
 from stepax.cli.options import Train
@@ -41,8 +41,7 @@ def main(options: Train) -> None:
     named = measures(opened, dataset.test)[0] if len(dataset.test["x"]) else {}
     record.save(folder, run, made.details(), metrics=flat(named, "test/"))
     if named:
-        say()
-        OUT.print(*tables(named, "Test rows"), sep="\n\n")
+        print_tables(tables(named, "Test rows"))
     if options.output.figures:
         _draw(opened, dataset)
     _farewell(folder, run, options)

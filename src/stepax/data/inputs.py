@@ -1,4 +1,4 @@
-"""Inputs without targets, for a model that is trained already: tables, arrays and images in the form of the training."""
+"""Inputs without targets, for a model that is trained already: tables, arrays and images."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -38,7 +38,8 @@ def learning_curves(
         ValueError: There is no measure, or ``best`` is no epoch of the history.
     """
     names = list(dict.fromkeys(name.removeprefix(VALIDATION) for name in history))
-    names = [name for name in names if name not in BOOKKEEPING]
+    # The loss first: it is what was minimised, and every training has one.
+    names = sorted((name for name in names if name not in BOOKKEEPING), key=lambda name: name != "loss")
     if not names or not len(history.get("epoch", ())):
         raise ValueError(f"history: expected epochs and at least one measure, got {sorted(history)}")
     if best is not None and best not in history["epoch"]:

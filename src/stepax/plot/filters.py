@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stepax.plot.style import show_image, show_signed, styled
@@ -40,15 +39,15 @@ def filters(kernel: Any, *, titles: Sequence[str] | None = None, limit: int = 64
     largest = float(np.abs(kernel).max()) or 1.0
     tiles, columns = _tiles(kernel, limit)
     figure, panels = _grid(len(tiles), columns, titled=titles is not None)
-    for i, (axes, tile) in enumerate(zip(panels, tiles, strict=False)):
+    for axes, tile in zip(panels, tiles, strict=False):
         if channels == 3:
             show_image(axes, 0.5 + tile / (2 * largest))
         else:
-            shown = show_signed(axes, tile, largest)
-        if titles is not None:
-            axes.set_title(titles[i], fontsize=9)
+            show_signed(axes, tile, largest)
+    for axes, title in zip(panels, titles or (), strict=False):
+        axes.set_title(title, fontsize=9)
     if channels != 3:
-        figure.colorbar(shown, ax=panels.tolist(), shrink=0.7, label="weight")
+        figure.colorbar(panels[0].images[0], ax=panels.tolist(), shrink=0.7, label="weight")
     each = f"{height}×{width}×{channels}"
     shown_units = min(units, len(tiles) if channels in (1, 3) else len(tiles) // columns)
     figure.suptitle(f"Weights of the {layer}: {shown_units} of {units} units, {each} each")
@@ -57,7 +56,7 @@ def filters(kernel: Any, *, titles: Sequence[str] | None = None, limit: int = 64
 
 def _tiles(kernel: np.ndarray, limit: int) -> tuple[np.ndarray, int]:
     """The tiles ``[n, height, width]`` or ``[n, height, width, 3]``, and how many stand in a row."""
-    *_, channels, units = kernel.shape
+    channels = kernel.shape[2]
     if channels in (1, 3):
         tiles = np.moveaxis(kernel, -1, 0)[:limit]
         return (tiles[..., 0] if channels == 1 else tiles), min(8, len(tiles))
@@ -73,9 +72,5 @@ def _grid(number: int, columns: int, *, titled: bool) -> tuple[Figure, np.ndarra
     figure = Figure(figsize=size, layout="constrained")
     panels: np.ndarray = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[number:]:
-        _empty(axes)
+        axes.axis("off")
     return figure, panels
-
-
-def _empty(axes: Axes) -> None:
-    axes.axis("off")

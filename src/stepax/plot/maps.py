@@ -38,8 +38,8 @@ def feature_maps(image: Any, maps: Mapping[str, Any], *, limit: int = 32, title:
     if not layers:
         raise ValueError(f"maps: expected activations of shape [height, width, channels], got {sorted(maps)}")
     bands = [-(-min(values.shape[-1], limit) // COLUMNS) for values in layers.values()]
-    figure = Figure(figsize=(10, 1.0 + 0.45 * len(bands) + 0.58 * sum(bands)), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.6, 8.4])
+    figure = Figure(figsize=(10, max(2.3, 0.6 + 0.35 * len(bands) + 0.54 * sum(bands))), layout="constrained")
+    left, right = np.ravel(np.array(figure.subfigures(1, 2, width_ratios=[1.6, 8.4])))
     axes = left.subplots()
     show_image(axes, image)
     axes.set_title(f"input\n{'×'.join(map(str, np.shape(image)))}")
@@ -48,7 +48,7 @@ def feature_maps(image: Any, maps: Mapping[str, Any], *, limit: int = 32, title:
         shown = values[..., :limit]
         canvas = tiled(_stretched(np.moveaxis(shown, -1, 0)), COLUMNS)
         axes.set_facecolor("white")
-        show_image(axes, np.ma.masked_invalid(canvas), vmin=0, vmax=1)
+        show_image(axes, np.ma.masked_invalid(canvas), 0, 1)
         size = "×".join(map(str, values.shape[:2]))
         axes.set_title(f"{name}: {shown.shape[-1]} of {values.shape[-1]} maps, {size}", loc="left")
     figure.suptitle(title)

@@ -53,6 +53,7 @@ def representation(
             _scores(axes, values.ravel(), classes)
         else:
             _activations(axes, values, is_input=column == 0)
+            axes.set_anchor("N")  # titles on one line, whatever the shapes
         axes.set_title(f"{name}\n{'×'.join(map(str, values.shape))}", fontsize=10)
     _probes(figure.add_subplot(grid[1, :]), accuracy, chance)
     figure.suptitle(title)

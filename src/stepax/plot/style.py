@@ -18,7 +18,7 @@ __all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "save", "show_image",
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6E6E6E"
 
 DPI = 150
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "axes.axisbelow": True,
     "axes.grid": False,
     "axes.labelsize": 10,
@@ -67,14 +67,18 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
     return path
 
 
-def show_image(axes: Axes, image: Any, **limits: float) -> None:
-    """Shows an image ``[height, width]`` or ``[height, width, 1 or 3]`` of values in [0, 1], without ticks."""
+def show_image(axes: Axes, image: Any, low: float | None = None, high: float | None = None) -> None:
+    """Shows an image ``[height, width]`` or ``[height, width, channels]``, without ticks.
+
+    Three channels are colours in [0, 1]; of any other number the mean is shown in grey, from ``low`` (black) to
+    ``high`` (white); ``None`` takes the image's own smallest and largest value.
+    """
     image = np.asarray(image)
     if image.ndim == 3 and image.shape[-1] == 3:
         axes.imshow(np.clip(image, 0, 1), interpolation="nearest")
     else:
         plane = image if image.ndim == 2 else image.mean(axis=-1)
-        axes.imshow(plane, cmap="gray", interpolation="nearest", **limits)
+        axes.imshow(plane, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     _without_ticks(axes)
 
 

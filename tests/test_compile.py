@@ -1,0 +1,159 @@
+"""Options, the cache, and programs that compile once."""
+
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stepax as sx
+from stepax import compile as compiling
+from stepax.compile import Program, cache_folder, compile_seconds, jit
+
+
+@pytest.fixture
+def candidates(monkeypatch):
+    """Sets the options to be tried, on a clean slate before and after."""
+    compiling.options.cache_clear()
+    yield lambda chosen: monkeypatch.setattr(compiling, "CANDIDATES", {"cpu": chosen})
+    compiling.options.cache_clear()
+
+
+def test_options_that_the_compiler_refuses_are_dropped(candidates):
+    candidates(
+        {"xla_no_such_option": 1, "xla_cpu_enable_fast_min_max": False, "xla_cpu_experimental_ynn_fusion_type": "?"}
+    )
+    assert compiling.options("cpu") == {"xla_cpu_enable_fast_min_max": False}
+    assert float(jit(lambda x: x + 1)(1.0)) == 2
+
+
+def test_options_are_probed_once(candidates, monkeypatch):
+    candidates({"xla_cpu_enable_fast_min_max": False})
+    first = compiling.options("cpu")
+    monkeypatch.setattr(jax, "jit", None)
+    assert compiling.options("cpu") is first
+
+
+def test_the_options_in_use_are_accepted_today():
+    """A probe that fails for another reason than the option would drop all of them in silence."""
+    assert compiling.options("cpu") == compiling.CANDIDATES["cpu"]
+
+
+def test_a_backend_without_candidates_has_no_options():
+    assert compiling.options("tpu") == {}
+
+
+def test_jit_compiles_anew_for_new_shapes_and_donates():
+    double = jit(lambda x: 2 * x, donate=(0,))
+    first = jnp.ones(3)
+    np.testing.assert_array_equal(double(first), [2, 2, 2])
+    assert first.is_deleted()
+    assert double(jnp.ones((2, 2))).shape == (2, 2)
+
+
+@pytest.fixture(scope="module")
+def program():
+    made = Program(lambda state, x: ({"a": {"w": state["a"]["w"] + x.sum()}}, x.mean()))
+    made({"a": {"w": jnp.zeros(4)}}, jnp.ones((2, 3)))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("w", "x", "message"),
+    [
+        (jnp.zeros(4), jnp.ones((5, 3)), r"argument \[1\]: was float32\[2,3\], is float32\[5,3\]$"),
+        (jnp.zeros(3), jnp.ones((2, 3)), r"argument \[0\]\['a'\]\['w'\]: was float32\[4\], is float32\[3\]$"),
+        (jnp.zeros(4), jnp.ones((2, 3), int), r"argument \[1\]: was float32\[2,3\], is int32\[2,3\]$"),
+    ],
+)
+def test_other_shapes_are_an_error_that_names_the_argument(program, w, x, message):
+    with pytest.raises(ValueError, match=message):
+        program({"a": {"w": w}}, x)
+
+
+def test_another_structure_is_an_error_that_names_the_leaf(program):
+    with pytest.raises(ValueError, match=r"argument \[0\]\['a'\]\['b'\]: was absent, is float32\[1\]"):
+        program({"a": {"w": jnp.zeros(4), "b": jnp.zeros(1)}}, jnp.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"argument \[0\]\['a'\]\['w'\]: was float32\[4\], is absent"):
+        program({"a": {}}, jnp.ones((2, 3)))
+
+
+def test_a_program_still_works_after_an_error(program):
+    assert float(program({"a": {"w": jnp.zeros(4)}}, jnp.full((2, 3), 2.0))[1]) == 2
+
+
+def test_memory_is_estimated_once_compiled(program):
+    assert program.memory() >= 4 * (4 + 6 + 4 + 1)
+    assert Program(lambda x: x).memory() is None
+
+
+def test_a_program_compiles_for_shapes_and_counts_the_time():
+    def slow(x):
+        time.sleep(0.05)
+        return x + 1
+
+    made, before = Program(slow, donate=(0,)), compile_seconds()
+    made.compile(jax.ShapeDtypeStruct((2,), jnp.float32))
+    spent = compile_seconds() - before
+    assert spent >= 0.05
+    x = jnp.ones(2)
+    np.testing.assert_array_equal(made(x), [2, 2])
+    assert x.is_deleted()
+    assert compile_seconds() - before == spent
+
+
+def test_the_callers_state_outlives_donation():
+    def step(state, batch):
+        return state._replace(params=state.params + 1, step=state.step + 1), {"loss": jnp.float32(0)}
+
+    learner = sx.Learner(None, step, None, None)
+    state = sx.new_state(jax.random.key(0), jnp.zeros(3), {}, ())
+    turns = sx.epochs(learner, sx.generated(2), state)
+    borrowed, _ = next(turns)
+    next(turns)
+    assert borrowed.params.is_deleted()
+    np.testing.assert_array_equal(state.params, 0)
+    assert float(jax.random.uniform(state.key)) >= 0
+
+
+def test_the_folder_of_the_cache(monkeypatch):
+    monkeypatch.setenv("STEPAX_CACHE", "/a/b")
+    assert cache_folder() == pathlib.Path("/a/b/compiled")
+    monkeypatch.delenv("STEPAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/c")
+    assert cache_folder() == pathlib.Path("/c/stepax/compiled")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == pathlib.Path.home() / ".cache" / "stepax" / "compiled"
+
+
+@pytest.fixture
+def fresh_settings(monkeypatch):
+    """JAX's settings of the cache as they are when it starts; nothing is compiled with them."""
+    names = ("jax_compilation_cache_dir", "jax_enable_compilation_cache")
+    names += ("jax_persistent_cache_min_compile_time_secs", "jax_persistent_cache_min_entry_size_bytes")
+    kept = {name: getattr(jax.config, name) for name in names}
+    for name, value in zip(names, (None, True, 1.0, 0), strict=True):
+        jax.config.update(name, value)
+    compiling._enable_cache.cache_clear()
+    monkeypatch.setenv("STEPAX_CACHE", "/ours")
+    yield lambda: tuple(getattr(jax.config, name) for name in names)
+    for name, value in kept.items():
+        jax.config.update(name, value)
+    compiling._enable_cache.cache_clear()
+
+
+def test_the_cache_is_on_for_small_programs(fresh_settings):
+    jit(lambda x: x)
+    assert fresh_settings() == ("/ours/compiled", True, 0, -1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("jax_compilation_cache_dir", "/theirs"), ("jax_enable_compilation_cache", False)]
+)
+def test_the_cache_stays_as_the_user_set_it(fresh_settings, name, value):
+    jax.config.update(name, value)
+    theirs = fresh_settings()
+    jit(lambda x: x)
+    assert fresh_settings() == theirs
