@@ -59,7 +59,7 @@ CLAIMS += [
     }
 ]
 
-# From unit i (row) to unit j (column): w1 .15 and w2 .20 lead to the first hidden unit, w3 .25 and w4 .30 to the second.
+# From unit i (row) to unit j (column): w1 .15 and w2 .20 lead to the first hidden unit, w3 .25, w4 .30 to the second.
 WEIGHTS = {"hidden": [[0.15, 0.25], [0.20, 0.30]], "output": [[0.40, 0.50], [0.45, 0.55]]}
 BIASES = {"hidden": 0.35, "output": 0.60}
 INPUTS, TARGETS = [0.05, 0.10], [0.01, 0.99]

@@ -74,8 +74,8 @@ def main(
         text = json.dumps(result, indent=1, ensure_ascii=False)
         (docs / "results" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         print("\n".join("  " + " | ".join(row(result, claim)) for claim in result["claims"]), flush=True)
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((docs / "results").glob("*.json"))]
-    (docs / "results.md").write_text(table(results), encoding="utf-8")
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((docs / "results").glob("*.json"))]
+        (docs / "results.md").write_text(table(results), encoding="utf-8")
 
 
 def examples() -> list[str]:
@@ -188,9 +188,9 @@ def table(results: list[dict[str, Any]]) -> str:
     lines = [
         "# Measured results",
         "",
-        "Written by `examples/record.py` from `docs/results/*.json`; nothing in here is typed by hand. ± is the standard "
-        "deviation over seeds (or splits), and the mean over them is what must hold. Hyper-parameters are published ones "
-        "or were chosen on validation data; no test set chose any.",
+        "Written by `examples/record.py` from `docs/results/*.json`; nothing in here is typed by hand. ± is the "
+        "standard deviation over seeds (or splits), and the mean is what must hold. Hyper-parameters are published ones or "
+        "were chosen on validation data; no test set chose any.",
         "",
         "| what | published | must show | measured | holds | example |",
         "|---|---|---|---|---|---|",

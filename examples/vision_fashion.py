@@ -89,7 +89,7 @@ def accuracies(make, train, test, seeds: int, epochs: int, batch_size: int) -> l
 def main(
     cnn_seeds: int = 3,
     mlp_seeds: int = 5,
-    cnn_epochs: int = 14,
+    cnn_epochs: int = 12,
     mlp_epochs: int = 20,
     batch_size: int = 128,
     limit: int | None = None,

@@ -3,13 +3,13 @@
     python examples/vision_nielsen.py               # 784-30-10 and 784-100-10, 10 to 15 minutes on two cores
     python examples/vision_nielsen.py --hidden 30   # the small one alone
 
-Nielsen reports one run of each, and the best of its 30 epochs by test accuracy: 95.42 % and 96.59 %. Expected: runs that
-learn all ten digits come to within 0.4 points of that; but not every run does. An output unit that is saturated, at the
-start or by a large step, hardly learns under a quadratic cost (σ' is nearly 0), and then a whole digit is missing, which
-costs ten points. With 30 hidden units this happens in about one run of twenty; with 100, whose sums are larger at the
-start, in most (Nielsen warns of it: "some training runs give results quite a bit worse"). A plain NumPy version in
-float64 loses as many. So the mean over all seeds is lower than the published run; both are returned, and the last
-epoch's accuracies beside the best ones.
+Nielsen reports one run of each, and the best of its 30 epochs by test accuracy: 95.42 % and 96.59 %. Expected: runs
+that learn all ten digits come to within 0.4 points of that; but not every run does. An output unit that is saturated,
+at the start or by a large step, hardly learns under a quadratic cost (σ' is nearly 0), and then a whole digit is
+missing, which costs ten points. With 30 hidden units this happens in about one run of twenty; with 100, whose sums
+are larger at the start, in most (Nielsen warns of it: "some training runs give results quite a bit worse"). A plain
+NumPy version in float64 loses as many. So the mean over all seeds is lower than the published run; both are returned,
+and the last epoch's accuracies beside the best ones.
 
 Reference:
     Nielsen, Neural Networks and Deep Learning, 2015, chapter 1 (on the first 50,000 images, as here).

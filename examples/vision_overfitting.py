@@ -1,11 +1,13 @@
 """Overfitting on 1,000 digits: the gap between training and test, and what dropout and early stopping do to it.
 
-    python examples/vision_overfitting.py    # half a minute
+    python examples/vision_overfitting.py    # a minute on two cores
 
-Expected: a network of half a million parameters learns its 1,000 training digits by heart, 100 %, and knows some 88 %
-of the test digits; its validation loss rises while its training loss falls. Dropout makes the gap smaller and the
-test accuracy better. Early stopping, which returns the state with the lowest validation loss, leaves the smallest
-loss gap.
+Expected: a network of half a million parameters learns its 1,000 training digits by heart, 100 %, and knows about 90
+% of the test digits; its validation loss rises from the fifth epoch on while its training loss goes to 0. Early
+stopping, which returns the state with the lowest validation loss, narrows the loss gap by a third or more. Dropout
+slows this down: its lowest loss comes later and is lower, so that it pays together with early stopping. It does not
+undo overfitting by itself: after 100 epochs the network with dropout knows its digits by heart too, and the gap is as
+wide.
 
 Reference:
     Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, Dropout, JMLR 15, 2014.
@@ -23,32 +25,45 @@ import tyro
 
 import stepax as sx
 
-SRIVASTAVA = "Srivastava et al. 2014"
-PRECHELT = "Prechelt 1998"
+ARMS = {
+    "plain": "MLP 784-512-256-10, 100 epochs",
+    "early": "stopped early",
+    "dropout": "dropout .5, 100 epochs",
+    "dropout_early": "dropout .5, stopped early",
+}
 CLAIMS = [
-    *(
-        {"what": f"1,000 MNIST digits, {arm}: {what}", "number": f"{key}_{number}", **shape}
-        for key, arm in (("plain", "MLP 784-512-256-10"), ("dropout", "with dropout .5"), ("early", "stopped early"))
-        for number, what, shape in (
-            ("accuracy", "test accuracy", {"unit": "%", "format": ".2f"}),
-            ("accuracy_gap", "train minus test accuracy", {"unit": "points", "format": ".2f"}),
-            ("loss_gap", "test minus train loss", {"unit": "nats", "format": ".3f"}),
-        )
-    ),
+    {"what": f"1,000 MNIST digits, {arm}: {what}", "number": f"{key}_{number}", "unit": unit, "format": digits}
+    for key, arm in ARMS.items()
+    for number, what, unit, digits in (
+        ("accuracy", "test accuracy", "%", ".2f"),
+        ("accuracy_gap", "train minus test accuracy", "points", ".2f"),
+        ("loss_gap", "test minus train loss", "nats", ".3f"),
+    )
+]
+CLAIMS += [
     {
-        "what": "by how much dropout narrows the loss gap",
-        "number": "dropout_gain",
+        "what": "by how much early stopping narrows the loss gap",
+        "number": "early_gain",
         "published": "narrower",
-        "source": SRIVASTAVA,
+        "source": "Prechelt 1998",
         "low": 0.0,
         "unit": "nats",
         "format": ".3f",
     },
     {
-        "what": "by how much early stopping narrows the loss gap",
-        "number": "early_gain",
+        "what": "by how much dropout narrows the loss gap after 100 epochs",
+        "number": "dropout_gap_gain",
         "published": "narrower",
-        "source": PRECHELT,
+        "source": "Srivastava et al. 2014",
+        "low": 0.0,
+        "unit": "nats",
+        "format": ".3f",
+    },
+    {
+        "what": "by how much dropout lowers the test loss, both stopped early",
+        "number": "dropout_gain",
+        "published": "lower",
+        "source": "Srivastava et al. 2014",
         "low": 0.0,
         "unit": "nats",
         "format": ".3f",
@@ -84,18 +99,20 @@ def measured(learner: sx.Learner, state: sx.State, train: Any, test: Any) -> dic
     on_train, on_test = (sx.evaluate(learner, state, rows) for rows in (train, test))
     return {
         "accuracy": 100 * on_test["accuracy"],
+        "loss": on_test["loss"],
         "accuracy_gap": 100 * (on_train["accuracy"] - on_test["accuracy"]),
         "loss_gap": on_test["loss"] - on_train["loss"],
     }
 
 
-def draw(losses: dict[str, np.ndarray], stopped: int, figure: pathlib.Path) -> None:
+def draw(losses: dict[str, np.ndarray], figure: pathlib.Path) -> None:
     fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
     for i, (name, curve) in enumerate(losses.items()):
-        epochs = 1 + np.arange(len(curve))
+        epochs, best = 1 + np.arange(len(curve)), curve[:, 1].argmin()
         ax.semilogy(epochs, np.maximum(curve[:, 0], 1e-4), color=f"C{i}", linestyle=":", label=f"{name}, training")
         ax.semilogy(epochs, curve[:, 1], color=f"C{i}", label=f"{name}, validation")
-    ax.axvline(stopped, color="0.5", linewidth=0.8, label=f"plain, stopped early: epoch {stopped}")
+        label = f"{name}, stopped early: epoch {epochs[best]}, {curve[best, 1]:.3f}"
+        ax.plot(epochs[best], curve[best, 1], "o", color=f"C{i}", label=label)
     ax.set(xlabel="epoch", ylabel="cross entropy (nats)", title="1,000 digits of MNIST, seed 0")
     ax.legend(fontsize="small")
     fig.savefig(figure, dpi=100)
@@ -134,20 +151,25 @@ def main(
     for seed in range(seeds):
         key = jax.random.key(seed)
         settings = {"key": key, "epochs": epochs, "batch_size": batch_size}
-        plain_state, plain_losses = curves(plain, train, validation, **settings)
-        dropout_state, dropout_losses = curves(dropped, train, validation, **settings)
-        run = sx.fit(plain, train, validation=validation, patience=patience, progress=False, **settings)
-        arms = {"plain": (plain, plain_state), "dropout": (dropped, dropout_state), "early": (plain, run.state)}
-        for name, (arm, state) in arms.items():
-            for number, value in measured(arm, state, train, test).items():
-                numbers.setdefault(f"{name}_{number}", []).append(value)
+        losses = {}
+        for name, arm in {"plain": plain, "dropout": dropped}.items():
+            last, losses[name] = curves(arm, train, validation, **settings)
+            stopped = sx.fit(arm, train, validation=validation, patience=patience, progress=False, **settings).state
+            early = "early" if name == "plain" else f"{name}_early"
+            for which, state in {name: last, early: stopped}.items():
+                for number, value in measured(arm, state, train, test).items():
+                    numbers.setdefault(f"{which}_{number}", []).append(value)
         if figure is not None and seed == 0:
-            stopped = int(run.state.step) * batch_size // examples
-            draw({"plain": plain_losses, f"dropout {dropout:g}": dropout_losses}, stopped, figure)
-    for name in ("dropout", "early"):
-        gaps = zip(numbers["plain_loss_gap"], numbers[f"{name}_loss_gap"], strict=True)
-        numbers[f"{name}_gain"] = [ours - theirs for ours, theirs in gaps]
+            draw(losses, figure)
+    numbers["early_gain"] = less(numbers["plain_loss_gap"], numbers["early_loss_gap"])
+    numbers["dropout_gap_gain"] = less(numbers["plain_loss_gap"], numbers["dropout_loss_gap"])
+    numbers["dropout_gain"] = less(numbers["early_loss"], numbers["dropout_early_loss"])
     return numbers
+
+
+def less(before: list[float], after: list[float]) -> list[float]:
+    """How much less it is after than before, seed by seed."""
+    return [first - second for first, second in zip(before, after, strict=True)]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ BATCH = {"x": np.float32([[1, 0], [0, 2]]), "y": np.float32([1, 3])}
 
 
 def plane(w=(0.0, 0.0)):
-    """``x w``, with a noise of 1000 in training if it is given a key that is not the step's."""
+    """``x w``, with a count of its calls in training."""
     return sx.Model(
         lambda key, x: ({"w": jnp.array(w, jnp.float32)}, {"calls": jnp.int32(0)}),
         lambda params, variables, x, *, train, key: (x @ params["w"], {"calls": variables["calls"] + train}),
@@ -39,7 +39,7 @@ def test_a_weighted_step_by_hand():
     own = learner()
     state, metrics = own.step(own.init(jax.random.key(0), batch), batch)
     np.testing.assert_allclose(state.params["w"], [0.75, 1.5])  # gradient (3 (-2), -12) / 4
-    assert metrics == {"loss": 4.5, "weight": 4}
+    assert metrics == {"loss": 3, "weight": 4}  # (3 · 1 + 9) / 4
 
 
 def test_evaluate_and_predict_change_nothing():

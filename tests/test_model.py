@@ -280,9 +280,3 @@ def test_nnx_tied_parameters_are_one_and_train_is_found_by_signature():
 def test_nnx_constructors_that_make_no_module_are_refused():
     with pytest.raises(TypeError, match="constructor: expected it to return an NNX module, got Dense"):
         sx.from_nnx(lambda rngs: linen.Dense(1))
-
-
-def test_nnx_with_another_input_shape_is_an_error_about_x(net):
-    model, params, variables, *_ = net
-    with pytest.raises(ValueError, match=r"x: examples of shape \(5,\)"):
-        model.apply(params, variables, np.ones((2, 5), np.float32), train=False, key=None)

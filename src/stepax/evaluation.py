@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stepax.checks import check
+from stepax.checks import check, check_count
 from stepax.compile import jit
 from stepax.learner import Learner, State
 from stepax.source import Source, in_order
@@ -107,6 +107,7 @@ def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) 
         ValueError: Inputs that are empty, not finite, or of another shape than the model was trained on.
     """
     check(x, "x")
+    check_count("batch_size", batch_size)
     count = jax.tree.leaves(x)[0].shape[0]
     # A power of two at most: any number of inputs shares a few programs.
     size = min(batch_size, 1 << (count - 1).bit_length())

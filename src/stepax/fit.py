@@ -112,11 +112,15 @@ def training(
     def init(key: Key, order: Tree) -> State:
         return learner.init(key, source.take(order, jnp.int32(0)))
 
-    like = jax.eval_shape(init, learner_key, source.order(0))
+    try:
+        like = jax.eval_shape(init, learner_key, source.order(0))
+    except KeyError as error:
+        raise _missing("data", data, error) from error
     _rehearse(learner, state or like, data, "data")
     measured = _rehearse(learner, state or like, validation, "validation")
     if (
         patience is not None
+        and measured  # a source shows its measures only when it is measured
         and monitor.startswith("validation/")
         and monitor.removeprefix("validation/") not in measured
     ):
@@ -158,10 +162,16 @@ def _rehearse(learner: Learner, state: State, data: Any, name: str) -> Metrics:
             lambda state, inputs: learner.evaluate(state, {**data, **inputs}, state.key), state, inputs
         )
     except KeyError as error:
-        raise ValueError(f"{name}: the learner reads the field {error}, and there are only {sorted(data)}") from error
+        raise _missing(name, data, error) from error
     except (TypeError, ValueError) as error:
         error.add_note(f"(found in the argument {name!r} of fit, before compiling)")
         raise
+
+
+def _missing(name: str, data: Any, error: KeyError) -> Exception:
+    if not isinstance(data, Mapping):
+        return error
+    return ValueError(f"{name}: the learner reads the field {error}, and there are only {sorted(data)}")
 
 
 class _Best:

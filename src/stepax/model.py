@@ -121,11 +121,15 @@ def scaled(model: Any, inputs: _Scaling | None = None, outputs: _Scaling | None 
                 f"x: examples of shape {x.shape[1:]}, but the model's scaling was fitted to examples of shape "
                 f"{jnp.shape(mean)}"
             )
+        # Whole numbers, such as bytes of images, would round the scaling.
+        x = jnp.asarray(x, jnp.result_type(x, float))
         return (x - _beside(mean, x)) / _beside(scale, x)
 
     def init(key: Key, x: Any) -> tuple[Tree, Tree]:
         arrays = jax.tree.map(jnp.asarray, scaling)
         params, variables = inner.init(key, standardized(x, arrays))
+        if "scaling" in variables:
+            raise ValueError("model: it is scaled already; give both scalings at once")
         return params, {**variables, "scaling": arrays}
 
     def apply(params: Tree, variables: Tree, x: Any, *, train: bool, key: Key | None) -> tuple[Any, Tree]:
@@ -162,9 +166,13 @@ def from_nnx(constructor: Callable[[Any], Any]) -> Model:
     """
     from flax import nnx
 
-    abstract = nnx.eval_shape(lambda: constructor(nnx.Rngs(0)))
-    if not isinstance(abstract, nnx.Module):
-        raise TypeError(f"constructor: expected it to return an NNX module, got {type(abstract).__name__}")
+    def checked() -> Any:
+        module = constructor(nnx.Rngs(0))
+        if not isinstance(module, nnx.Module):
+            raise TypeError(f"constructor: expected it to return an NNX module, got {type(module).__name__}")
+        return module
+
+    abstract = nnx.eval_shape(checked)
     takes_train = "train" in inspect.signature(type(abstract).__call__).parameters
 
     def split(module: Any) -> Any:

@@ -63,12 +63,12 @@ def environment() -> dict[str, Any]:
         repository around the current folder, and whether its tracked files were changed (``dirty``), or ``None``
         outside one.
     """
-    import stepax
-
-    packages = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "numpy")}
+    packages = {
+        name: importlib.metadata.version(name) for name in ("stepax", "jax", "jaxlib", "flax", "optax", "numpy")
+    }
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "versions": {"stepax": stepax.__version__, "python": platform.python_version(), **packages},
+        "versions": {"python": platform.python_version(), **packages},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": {"model": _processor(), "cores": cores},
         "device": {

@@ -64,6 +64,8 @@ def transfer(model: Any, params: Tree, variables: Tree | None = None, *, train: 
     if not chosen:
         raise ValueError(f"train: no parameter's path matches {pattern!r}; the paths are {', '.join(sorted(flat))}")
     trained = dict(variables or {})
+    if "frozen" in trained:
+        raise ValueError("variables: a part of this model is frozen already; transfer the model inside it")
 
     def init(key: Key, x: Any) -> tuple[Tree, Tree]:
         arrays = {path: jnp.asarray(leaf) for path, leaf in flat.items()}

@@ -14,11 +14,13 @@ TINY: dict[str, dict[str, Any]] = {
     "basics_optimizers": {"steps": 3, "shown": 3},
     "basics_perceptron": {"seeds": 10, "epochs": 100, "steps": 300},
     "tables_baselines": {"splits": 2, "steps": 2, "epochs": 2},
+    "vision_fashion": {"cnn_seeds": 1, "mlp_seeds": 1, "cnn_epochs": 1, "mlp_epochs": 1, "limit": 256},
+    "vision_mnist": {"seeds": 1, "epochs": 1, "limit": 256},
     "vision_nielsen": {"hidden": (4,), "seeds": 2, "epochs": 2, "examples": 200},
     "vision_overfitting": {"seeds": 1, "epochs": 2, "examples": 100, "hidden": (8,)},
     "vision_transfer": {"seeds": 1, "epochs": 1, "width": 2, "examples": 300},
 }
-MNIST = {"vision_nielsen", "vision_overfitting", "vision_transfer"}
+IMAGES = {name for name in TINY if name.startswith("vision")}
 
 
 def numbers(name: str, folder: pathlib.Path) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def test_every_example_has_a_test() -> None:
     assert set(record.examples()) <= set(TINY) | tested
 
 
-@pytest.mark.parametrize("name", sorted(set(TINY) & MNIST))
+@pytest.mark.parametrize("name", sorted(IMAGES))
 def test_images(name: str, data_dir: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert_recordable(name, numbers(name, tmp_path))
 

@@ -89,7 +89,7 @@ def _layers(run: Opened, train: Rows, rows: Rows, folder: pathlib.Path, example:
     one = _activations(run, rows["x"][example : example + 1])
     if any(values.ndim == 4 for values in one.values()):
         maps = {name: values[0] for name, values in one.items()}
-        what = f"Feature maps of test example {example}{_label(run, rows, example)}"
+        what = f"Feature maps of example {example}{_label(run, rows, example)}"
         yield plot.save(plot.feature_maps(rows["x"][example], maps, title=what), folder / "feature_maps.png")
     if subject.kind not in ("classes", "binary"):
         return
@@ -98,15 +98,19 @@ def _layers(run: Opened, train: Rows, rows: Rows, folder: pathlib.Path, example:
     first, second = _some(train, count), _some(rows, count)
     if len(np.unique(first["y"])) < 2:
         return
-    fitted = {"input": first["x"], **_activations(run, first["x"])}
-    tested = {"input": second["x"], **_activations(run, second["x"])}
+    fitted = {"input": _scaled(run, first["x"]), **_activations(run, first["x"])}
+    tested = {"input": _scaled(run, second["x"]), **_activations(run, second["x"])}
     accuracy = {name: probe_accuracy(fitted[name], first["y"], tested[name], second["y"]) for name in fitted}
+    name = "standardized input" if run.plan.network.standardize else "input"
+    accuracy = {name: accuracy.pop("input"), **accuracy}
+    shown = rows["x"][example] if rows["x"].ndim == 4 else _scaled(run, rows["x"][example : example + 1])[0]
     figure = plot.representation(
-        {"input": rows["x"][example], **{name: values[0] for name, values in one.items()}},
+        {name: shown, **{layer: values[0] for layer, values in one.items()}},
         accuracy,
         classes=subject.classes,
+        columns=subject.columns,
         chance=float(np.bincount(second["y"]).max() / len(second["y"])),
-        title=f"From input to answer: test example {example}{_label(run, rows, example)}",
+        title=f"From input to answer: example {example}{_label(run, rows, example)}",
     )
     yield plot.save(figure, folder / "representation.png")
 
@@ -129,8 +133,11 @@ def _some(rows: Rows, count: int) -> Rows:
 
 def _activations(run: Opened, x: np.ndarray) -> dict[str, np.ndarray]:
     """Every layer's activations for raw inputs."""
-    variables = dict(run.state.variables)
-    scaling = variables.pop("scaling", {}).get("inputs")
-    if scaling is not None:
-        x = Scaling(np.asarray(scaling["mean"]), np.asarray(scaling["scale"])).apply(x)
-    return plot.layer_activations(run.built.module, {"params": run.state.params, **variables}, x)
+    variables = {name: collection for name, collection in run.state.variables.items() if name != "scaling"}
+    return plot.layer_activations(run.built.module, {"params": run.state.params, **variables}, _scaled(run, x))
+
+
+def _scaled(run: Opened, x: np.ndarray) -> np.ndarray:
+    """Raw inputs as the module inside the scaled model sees them."""
+    scaling = run.state.variables.get("scaling", {}).get("inputs")
+    return x if scaling is None else Scaling(*(np.asarray(scaling[name]) for name in ("mean", "scale"))).apply(x)

@@ -70,7 +70,7 @@ MODELS: dict[str, Choice] = {
     ),
     "mlp": Choice(
         _mlp,
-        {"dense": (64, 64), "dropout": 0.0, "normalize": "no", "activation": "relu"},
+        {"dense": (64, 64), "dropout": 0.2, "normalize": "no", "activation": "relu"},
         "dense layers with a non-linearity between them",
     ),
     "linear": Choice(lambda outputs, options: nn.MLP((outputs,)), {}, "logistic or linear regression"),

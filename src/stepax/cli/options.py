@@ -79,7 +79,7 @@ class Model:
     features: Annotated[tuple[int, ...] | None, shown("WIDTH ...", "32 64 for cnn")] = None
     dense: Annotated[tuple[int, ...] | None, shown("WIDTH ...", "128 for cnn, 64 64 for mlp")] = None
     kernel: Annotated[tuple[int, int] | None, shown("HEIGHT WIDTH", "3 3 for cnn")] = None
-    dropout: Annotated[float | None, shown("FRACTION", "0.3 for cnn, 0 for mlp")] = None
+    dropout: Annotated[float | None, shown("FRACTION", "0.3 for cnn, 0.2 for mlp")] = None
     normalize: Annotated[Switch | None, shown("yes|no", "yes for cnn, no for mlp")] = None
     activation: Annotated[str | None, shown(ACTIVATIONS, "relu for cnn and mlp")] = None
     loss: Annotated[
@@ -113,8 +113,8 @@ class Optimization:
     weight_decay: Annotated[float | None, shown("FACTOR", "0.0001 for adamw, 0.001 for lion")] = None
     schedule: Annotated[str | None, shown(SCHEDULES, "cosine")] = None
     warmup: Annotated[float | None, shown("FRACTION", "0")] = None
-    batch_size: Annotated[int | Literal["full"], arg(metavar="N|full")] = 64
-    epochs: int = 30
+    batch_size: Annotated[int | Literal["full"] | None, shown("N|full", "64 for images, 32 for tables")] = None
+    epochs: Annotated[int | None, shown("N", "30 for images, 100 for tables")] = None
     patience: Annotated[int | None, shown("EPOCHS", "train to the end")] = None
     seed: int = 0
 

@@ -4,10 +4,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen
 
 from stepax.gradient import reduce
 from stepax.learner import Learner, State, new_state
+from stepax.model import from_linen
+from stepax.targets import host_values
 from stepax.typing import Array, Gradient, Key, Metrics, Tree
 
 __all__ = ["Perceptron", "rosenblatt"]
@@ -55,17 +58,18 @@ def rosenblatt(model: Perceptron, rate: float = 1.0) -> Learner:
     Reference:
         Novikoff, On convergence proofs on perceptrons, 1962.
     """
+    unit = from_linen(model)
 
     def init(key: Key, batch: Any) -> State:
         params_key, steps_key = jax.random.split(key)
-        return new_state(steps_key, model.init(params_key, batch["x"])["params"], {}, ())
+        return new_state(steps_key, unit.init(params_key, batch["x"])[0], {}, ())
 
     def step(state: State, batch: Any, gradient: Gradient | None = None) -> tuple[State, Metrics]:
         del gradient
 
         def learn(params: Tree, example: tuple[Array, Array, Array]) -> tuple[Tree, Array]:
             x, y, weight = example
-            error = jnp.where(weight == 0, 0, y - model.apply({"params": params}, x[None])[0])
+            error = jnp.where(weight == 0, 0, y - answers(params, x[None])[0])
             moved = {"kernel": params["kernel"] + rate * jnp.outer(x, error), "bias": params["bias"] + rate * error}
             return moved, jnp.abs(error)
 
@@ -79,7 +83,10 @@ def rosenblatt(model: Perceptron, rate: float = 1.0) -> Learner:
         return reduce(jnp.abs(predict(state, batch["x"]) - _targets(batch, model.features)), {}, batch)
 
     def predict(state: State, x: Array) -> Any:
-        return model.apply({"params": state.params}, x)
+        return answers(state.params, x)
+
+    def answers(params: Tree, x: Array) -> Array:
+        return unit.apply(params, {}, x, train=False, key=None)[0]
 
     return Learner(init, step, evaluate, predict)
 
@@ -92,4 +99,7 @@ def _targets(batch: Any, features: int) -> Array:
         raise ValueError(
             f"y: expected 0 or 1 for each of {features} units, of shape [batch, {features}], got the shape {y.shape}"
         )
+    values = host_values(y)
+    if values is not None and not np.isin(values, (0, 1)).all():
+        raise ValueError(f"y: expected 0 or 1, got {', '.join(map(str, np.unique(values)[:5]))}")
     return y

@@ -8,6 +8,7 @@ is shared among them.
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from stepax.typing import Array
@@ -33,8 +34,9 @@ def max_pool(x: Array, window: Sequence[int], strides: Sequence[int] | None = No
     window, strides = _check(x, window, strides, padding)
     if window == strides and padding == "VALID":
         return _blocks(x, window).max(_block_axes(window))
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    return lax.reduce_window(x, jnp.asarray(lowest, x.dtype), lax.max, (1, *window, 1), (1, *strides, 1), padding)
+    # A start on the host: one that is traced would hide from JAX that this is a maximum, which has a gradient.
+    lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    return lax.reduce_window(x, np.array(lowest, x.dtype), lax.max, (1, *window, 1), (1, *strides, 1), padding)
 
 
 def average_pool(
@@ -59,7 +61,7 @@ def average_pool(
         return _blocks(x, window).mean(_block_axes(window))
 
     def total(values: Array) -> Array:
-        return lax.reduce_window(values, jnp.zeros((), x.dtype), lax.add, (1, *window, 1), (1, *strides, 1), padding)
+        return lax.reduce_window(values, np.zeros((), x.dtype), lax.add, (1, *window, 1), (1, *strides, 1), padding)
 
     return total(x) / total(jnp.ones((1, *x.shape[1:-1], 1), x.dtype))
 
@@ -75,6 +77,9 @@ def _check(
             f"window {window} and strides {strides}: expected one number per axis of space, "
             f"and x has the shape {x.shape}"
         )
+    for name, sizes in {"window": window, "strides": strides}.items():
+        if min(sizes) < 1:
+            raise ValueError(f"{name}: expected sizes of at least 1, got {sizes}")
     if padding not in ("VALID", "SAME"):
         raise ValueError(f"padding: expected 'VALID' or 'SAME', got {padding!r}")
     if padding == "VALID" and any(w > n for w, n in zip(window, space, strict=True)):

@@ -57,16 +57,14 @@ def _label_ticks(axes: Axes, classes: Sequence[str]) -> None:
     every = -(-len(classes) // 40)
     places = list(range(0, len(classes), every))
     names = [str(classes[i])[:24] for i in places]
-    axes.set_xticks(places, names, rotation=45 if max(map(len, names)) > 3 else 0, ha=_alignment(names))
+    # Names that would run into each other stand aslant.
+    tilted = max(map(len, names)) > 3 and len(names) > 3
+    axes.set_xticks(places, names, rotation=45 if tilted else 0, ha="right" if tilted else "center")
     axes.set_yticks(places, names)
     if len(classes) > ANNOTATED:
         axes.tick_params(labelsize=7)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-
-
-def _alignment(names: Sequence[str]) -> str:
-    return "right" if max(map(len, names)) > 3 else "center"
 
 
 def _annotate(axes: Axes, matrix: np.ndarray, shares: np.ndarray) -> None:

@@ -59,7 +59,8 @@ def _tiles(kernel: np.ndarray, limit: int) -> tuple[np.ndarray, int]:
     channels = kernel.shape[2]
     if channels in (1, 3):
         tiles = np.moveaxis(kernel, -1, 0)[:limit]
-        return (tiles[..., 0] if channels == 1 else tiles), min(8, len(tiles))
+        rows = -(-len(tiles) // 8)
+        return (tiles[..., 0] if channels == 1 else tiles), -(-len(tiles) // rows)
     columns = min(channels, 16)
     chosen = kernel[:, :, :columns, : max(1, limit // columns)]
     return chosen.transpose(3, 2, 0, 1).reshape(-1, *kernel.shape[:2]), columns

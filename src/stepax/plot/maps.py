@@ -38,7 +38,7 @@ def feature_maps(image: Any, maps: Mapping[str, Any], *, limit: int = 32, title:
     if not layers:
         raise ValueError(f"maps: expected activations of shape [height, width, channels], got {sorted(maps)}")
     bands = [-(-min(values.shape[-1], limit) // COLUMNS) for values in layers.values()]
-    figure = Figure(figsize=(10, max(2.3, 0.6 + 0.35 * len(bands) + 0.54 * sum(bands))), layout="constrained")
+    figure = Figure(figsize=(10, max(2.3, 0.5 + 0.32 * len(bands) + 0.54 * sum(bands))), layout="constrained")
     left, right = np.ravel(np.array(figure.subfigures(1, 2, width_ratios=[1.6, 8.4])))
     axes = left.subplots()
     show_image(axes, image)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stepax.plot.style import BLUE, GREY, styled
 
@@ -46,6 +47,7 @@ def predicted_against_true(predicted: Any, true: Any, *, name: str = "target", u
     points.grid(visible=True)
     histogram.hist(errors, bins=min(40, max(8, len(errors) // 6)), color=BLUE, edgecolor="white", linewidth=0.5)
     histogram.axvline(0, color=GREY, linestyle="--", linewidth=1.2)
+    histogram.yaxis.set_major_locator(MaxNLocator(integer=True))
     histogram.set(xlabel=f"predicted − true {name}{suffix}", ylabel="examples")
     histogram.set_title(f"mean absolute error {np.abs(errors).mean():.4g}, mean error {errors.mean():+.3g}")
     return figure

@@ -50,5 +50,6 @@ def _reduced(train: np.ndarray, test: np.ndarray, dims: int) -> tuple[np.ndarray
 
     number = min(dims, len(train) - 1)
     # Two rounds find components to a per cent of their length, which a probe cannot tell from exact ones.
-    components = PCA(number, svd_solver="randomized", iterated_power=2, random_state=0).fit(train)
+    found = PCA(number, svd_solver="randomized", iterated_power=2, random_state=0)  # pyright: ignore[reportArgumentType]
+    components = found.fit(train)
     return components.transform(train), components.transform(test)

@@ -13,6 +13,8 @@ __all__ = ["representation"]
 
 # Maps of a convolution that are shown, and their number in a row.
 MAPS, COLUMNS = 16, 4
+# The most values of a vector that are shown as bars.
+BARS = 32
 
 
 @styled
@@ -21,6 +23,7 @@ def representation(
     accuracy: Mapping[str, float],
     *,
     classes: Sequence[str] | None = None,
+    columns: Sequence[str] | None = None,
     chance: float | None = None,
     title: str = "From input to answer",
 ) -> Figure:
@@ -29,10 +32,13 @@ def representation(
     Args:
         layers: By name, in the order of execution: first the input, then each layer's activations for one example. An
             image ``[height, width, 1 or 3]`` is shown as it is, further maps ``[height, width, channels]`` as tiles, a
-            vector as a grid of its values; the last entry, the scores of the classes, as bars.
+            vector as a grid of its values, and one of at most 32 as bars; the last entry, the scores of the classes,
+            as bars, of which the highest is marked. A single score speaks for the first class below 0, and for the
+            second above.
         accuracy: For each of these names, the test accuracy of its probe in [0, 1], as :func:`probe_accuracy` measures
             it; the first is the baseline that the network has to beat.
-        classes: The names of the scores in the last layer.
+        classes: The names of the classes.
+        columns: The names of the values in an input that is a vector.
         chance: The accuracy of guessing, drawn as a line.
         title: The figure's title.
 
@@ -51,6 +57,8 @@ def representation(
         values = np.asarray(values)
         if column == len(layers) - 1:
             _scores(axes, values.ravel(), classes)
+        elif values.ndim == 1 and len(values) <= BARS:
+            _bars(axes, values, columns if column == 0 else None)
         else:
             _activations(axes, values, is_input=column == 0)
             axes.set_anchor("N")  # titles on one line, whatever the shapes
@@ -75,17 +83,32 @@ def _activations(axes: Axes, values: np.ndarray, *, is_input: bool) -> None:
 
 def _scores(axes: Axes, scores: np.ndarray, classes: Sequence[str] | None) -> None:
     """The scores of the classes as bars, the highest in another colour."""
-    highest = int(scores.argmax())
-    colors = [VERMILION if i == highest else BLUE for i in range(len(scores))]
-    axes.barh(np.arange(len(scores)), scores, color=colors)
+    if len(scores) > 1:
+        _bars(axes, scores, classes, marked=int(scores.argmax()))
+        axes.set_xlabel("score", fontsize=9)
+        return
+    _bars(axes, scores, None, marked=0)
+    largest = 1.2 * float(abs(scores[0])) or 1.0
+    axes.set(xlim=(-largest, largest), ylim=(2, -2))
+    low, high = (_short(name) for name in classes) if classes is not None and len(classes) == 2 else ("0", "1")
+    axes.set_xlabel(f"← {low}   score   {high} →", fontsize=9)
+
+
+def _short(name: object) -> str:
+    text = str(name)
+    return text if len(text) <= 18 else f"{text[:17]}…"
+
+
+def _bars(axes: Axes, values: np.ndarray, names: Sequence[str] | None, marked: int | None = None) -> None:
+    """A vector as bars from top to bottom."""
+    places = np.arange(len(values))
+    axes.barh(places, values, color=[VERMILION if i == marked else BLUE for i in places])
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.invert_yaxis()
-    names = [str(name)[:12] for name in (classes if classes is not None else range(len(scores)))]
-    if len(names) == len(scores) <= 20:
-        axes.set_yticks(np.arange(len(scores)), names, fontsize=8)
+    if names is not None and len(names) == len(values) <= BARS:
+        axes.set_yticks(places, [_short(name) for name in names], fontsize=8 if len(names) <= 16 else 6)
     else:
         axes.set_yticks([])
-    axes.set_xlabel("score", fontsize=9)
 
 
 def _probes(axes: Axes, accuracy: Mapping[str, float], chance: float | None) -> None:
@@ -98,11 +121,19 @@ def _probes(axes: Axes, accuracy: Mapping[str, float], chance: float | None) -> 
         axes.axhline(100 * chance, color=VERMILION, linestyle=":", linewidth=1.2, label="guessing")
     for place, value in zip(places, values, strict=True):
         axes.annotate(f"{value:.1f}", (place, value), xytext=(0, 8), textcoords="offset points", ha="center")
-    low, high = values.min(), values.max()
-    margin = max(0.35 * (high - low), 1.0)
-    axes.set_ylim(low - margin, high + margin)
+    _limit(axes, float(values.min()), float(values.max()))
     axes.set_xlim(-0.5, len(values) - 0.5)
     axes.set_xticks(places, list(accuracy))
     axes.set(xlabel="layer, in the order of execution", ylabel="test accuracy (%)")
     axes.grid(visible=True, axis="y")
     axes.legend(loc="best")
+
+
+def _limit(axes: Axes, low: float, high: float) -> None:
+    """An axis that does not magnify differences of a few examples, with room for labels and no mark beyond 100 %."""
+    span = max(1.7 * (high - low), 6.0)
+    bottom = min(low - 0.15 * span, 100 - span)
+    top = max(high + 0.2 * span, bottom + span)
+    axes.set_ylim(bottom, top)
+    axes.set_yticks([tick for tick in axes.get_yticks() if max(bottom, 0) <= tick <= min(top, 100)])
+    axes.set_ylim(bottom, top)

@@ -1,0 +1,103 @@
+"""Runs that the tests of the command line share, and two ways to call it: as a process, and in this one."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from stepax.cli import main
+
+
+class Done(NamedTuple):
+    """What came of a command line."""
+
+    status: int
+    out: str
+    err: str
+
+
+def environment() -> dict[str, str]:
+    """That of this process, with the compilation cache of the tests."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    hidden = {"STEPAX_TRACEBACK", "FORCE_COLOR", "COLUMNS"}
+    return {name: value for name, value in os.environ.items() if name not in hidden} | cache
+
+
+def process(*arguments: object, cwd: pathlib.Path, **variables: str) -> Done:
+    """``python -m stepax`` as a process of its own."""
+    command = [sys.executable, "-m", "stepax", *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=environment() | variables, timeout=300, check=False
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def call(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Done]:
+    """The command line in this process, in an empty folder: fast."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STEPAX_TRACEBACK", raising=False)
+
+    def run(*arguments: object) -> Done:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as leaving:
+            main([str(argument) for argument in arguments])
+        return Done(int(leaving.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def trained(folder: pathlib.Path, *arguments: object) -> pathlib.Path:
+    """A run made in this process, without figures and logs."""
+    with pytest.raises(SystemExit) as leaving:
+        main([str(argument) for argument in ("train", "--out", folder, "--no-figures", "--log", *arguments)])
+    assert not leaving.value.code
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A small CNN on digits, made by a process, with all that it leaves."""
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    small = ("--features", 4, "--dense", 8, "--epochs", 2, "--patience", 2)
+    done = process("train", *small, "--out", folder, "--log", "tensorboard", "json", cwd=folder.parent)
+    assert done.status == 0, done.err
+    folder.with_name("out").write_text(done.out, encoding="utf-8")
+    folder.with_name("err").write_text(done.err, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def iris_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An MLP on a table with three classes."""
+    return trained(tmp_path_factory.mktemp("iris") / "run", "--data", "iris", "--dense", 8, "--epochs", 30)
+
+
+@pytest.fixture(scope="session")
+def prices(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A table with a linear target in large units: ``price = 1000 + 300 size - 50 age``."""
+    rng = np.random.default_rng(0)
+    size, age = rng.uniform(1, 5, 200), rng.uniform(0, 10, 200)
+    rows = [f"{s:.4f},{a:.4f},{1000 + 300 * s - 50 * a:.4f}" for s, a in zip(size, age, strict=True)]
+    path = tmp_path_factory.mktemp("prices") / "prices.csv"
+    path.write_text("\n".join(["size,age,price", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def prices_run(prices: pathlib.Path) -> pathlib.Path:
+    """Linear regression on the prices."""
+    options = ("--data", prices, "--target", "price", "--model", "linear", "--learning-rate", 0.1, "--epochs", 40)
+    return trained(prices.with_name("run"), *options)

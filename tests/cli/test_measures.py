@@ -1,0 +1,90 @@
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+from sklearn import metrics as reference
+
+from stepax.cli.learners import build
+from stepax.cli.measures import flat, measures, tables
+from stepax.cli.options import parse
+from stepax.cli.planning import plan, read
+from stepax.cli.runs import Opened, dataset_of, open_run
+
+
+def test_the_measures_of_classes_are_scikit_learns(iris_run):
+    run = open_run(iris_run)
+    rows = dataset_of(run).train
+    named, output = measures(run, rows)
+    answers = output.argmax(axis=1)
+    expected = reference.classification_report(
+        rows["y"], answers, target_names=run.plan.subject.classes, output_dict=True, zero_division=0
+    )
+    assert named["accuracy"] == pytest.approx(expected["accuracy"])
+    assert named["macro_f1"] == pytest.approx(expected["macro avg"]["f1-score"])
+    assert named["loss"] == pytest.approx(reference.log_loss(rows["y"], softmax(output)), rel=1e-4)
+    for name, row in named["classes"].items():
+        assert row["recall"] == pytest.approx(expected[name]["recall"])
+        assert row["precision"] == pytest.approx(expected[name]["precision"])
+        assert row["examples"] == expected[name]["support"]
+
+
+def softmax(output):
+    return np.asarray(jax.nn.softmax(output, axis=-1))
+
+
+def test_the_measures_of_a_regression_are_scikit_learns(prices_run):
+    run = open_run(prices_run)
+    rows = dataset_of(run).test
+    named, output = measures(run, rows)
+    answers = output[:, 0]
+    assert named["mean_absolute_error"] == pytest.approx(reference.mean_absolute_error(rows["y"], answers), rel=1e-4)
+    assert named["root_mean_squared_error"] ** 2 == pytest.approx(
+        reference.mean_squared_error(rows["y"], answers), rel=1e-3
+    )
+    assert named["r_squared"] == pytest.approx(reference.r2_score(rows["y"], answers), abs=1e-5)
+    assert named["r_squared"] > 0.999
+
+
+def untrained(text):
+    wanted = parse(["train", *text.split()])
+    dataset, subject = read(wanted.data)
+    made = plan(wanted, subject, dataset.train)
+    built = build(made)
+    return Opened(wanted.output.out, {}, made, built, built.learner.init(jax.random.key(1), dataset.train)), dataset
+
+
+def test_two_classes_have_an_area_under_the_curve():
+    run, dataset = untrained("--data breast_cancer --model linear")
+    named, output = measures(run, dataset.test)
+    assert named["roc_auc"] == pytest.approx(reference.roc_auc_score(dataset.test["y"], output[:, 0]), abs=1e-5)
+
+
+def test_every_label_is_measured_by_itself():
+    run, dataset = untrained("--data gates --model linear")
+    named, output = measures(run, dataset.test)
+    answers = output > 0
+    assert named["accuracy"] == pytest.approx((answers == dataset.test["y"]).mean())
+    assert named["rows_all_right"] == pytest.approx((answers == dataset.test["y"]).all(axis=1).mean())
+    for i, row in enumerate(named["classes"].values()):
+        expected = reference.recall_score(dataset.test["y"][:, i], answers[:, i], zero_division=0)
+        assert row["recall"] == pytest.approx(expected)
+
+
+def test_no_rows_are_refused(iris_run):
+    run = open_run(iris_run)
+    empty = {name: values[:0] for name, values in dataset_of(run).test.items()}
+    with pytest.raises(ValueError, match="no rows"):
+        measures(run, empty)
+
+
+def test_single_numbers_are_flat_and_tables_show_everything():
+    row = {"precision": 1.0, "recall": 0.5, "f1": 0.6667, "examples": 7}
+    named = {"examples": 1234, "loss": 0.5, "r_squared": 0.25, "classes": {"[cat]": row}}
+    assert flat(named, "test/") == {"test/loss": 0.5, "test/r_squared": 0.25}
+    console = Console(width=60)
+    with console.capture() as capture:
+        for table in tables(named, "runs/[x]"):
+            console.print(table)
+    text = capture.get()
+    for shown in ("runs/[x]", "1,234", "0.5000", "R²", "[cat]", "0.667", "7"):
+        assert shown in text

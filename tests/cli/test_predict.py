@@ -1,0 +1,112 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import stepax as sx
+from stepax.cli.runs import dataset_of, open_run
+
+
+def rows_of(path):
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def test_a_table_goes_in_and_a_table_comes_out(call, iris_run, tmp_path):
+    dataset = dataset_of(open_run(iris_run))
+    order = [2, 0, 3, 1]
+    lines = [["id", *(dataset.features[i] for i in order)]]
+    lines += [[f"flower {n}", *map(str, row[order])] for n, row in enumerate(dataset.test["x"])]
+    with (tmp_path / "in.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    done = call("predict", iris_run, "in.csv", "--out", "out.csv")
+    assert done.status == 0
+    assert "left out, not among the columns of the training: id" in done.err
+    answers = rows_of(tmp_path / "out.csv")
+    run = open_run(iris_run)
+    expected = sx.predict(run.built.learner, run.state, dataset.test["x"]).argmax(axis=1)
+    assert [row["prediction"] for row in answers] == [dataset.classes[i] for i in expected]
+    assert [row["input"] for row in answers] == [str(n + 1) for n in range(30)]
+    for row in answers:
+        shares = {name: float(row[f"p({name})"]) for name in dataset.classes}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+        assert max(shares, key=shares.get) == row["prediction"]
+
+
+def test_the_target_column_may_be_there_and_numbers_come_in_raw_units(call, prices, prices_run, tmp_path):
+    assert call("predict", prices_run, prices, "--out", "out.csv").err == "200 answers in out.csv\n"
+    given, answers = rows_of(prices), rows_of(tmp_path / "out.csv")
+    errors = [abs(float(a["price"]) - float(g["price"])) for a, g in zip(answers, given, strict=True)]
+    assert max(errors) < 30  # of prices from 800 to 2,500
+
+
+def test_the_table_is_short_and_says_what_is_left(call, digits_run, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((30, 8, 8), np.float32))
+    done = call("predict", digits_run, "x.npy", "--rows", 3)
+    lines = done.out.strip().splitlines()
+    assert lines[0].split() == ["input", "prediction", "probability"]
+    assert len(lines) == 5
+    assert lines[-1].startswith("3 of 30 answers")
+
+
+def test_archives_arrays_and_images_get_the_same_answers(call, digits_run, tmp_path):
+    _, test = sx.data.load("digits")
+    pixels = np.round(test["x"][:4, ..., 0] * 255).astype(np.uint8)
+    np.save(tmp_path / "x.npy", pixels)
+    np.savez(tmp_path / "x.npz", x=pixels)
+    for i, image in enumerate(pixels):
+        path = tmp_path / "images" / f"{'ab'[i % 2]}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    answers = {}
+    for name in ("x.npy", "x.npz", "images"):
+        assert call("predict", digits_run, name, "--out", f"{name}.csv", "--rows", 0).out == ""
+        answers[name] = {row.pop("input"): row for row in rows_of(tmp_path / f"{name}.csv")}
+    assert answers["x.npy"] == answers["x.npz"]
+    assert list(answers["images"]) == ["a/0.png", "a/2.png", "b/1.png", "b/3.png"]
+    assert answers["images"]["b/3.png"] == answers["x.npy"]["4"]
+
+
+def test_one_image_of_another_size_needs_resize(call, digits_run, tmp_path):
+    Image.fromarray(np.full((16, 24, 3), 90, np.uint8)).save(tmp_path / "big.png")
+    done = call("predict", digits_run, "big.png")
+    assert done.status == 2
+    assert "16×24×3" in done.err
+    assert "8×8×1" in done.err
+    assert "--resize" in done.err
+    assert call("predict", digits_run, "big.png", "--resize").status == 0
+
+
+def test_labels_that_are_each_true_or_not_have_a_column_each(call, tmp_path):
+    small = ("--data", "gates", "--model", "perceptron", "--epochs", 60, "--no-figures", "--log", "--out", "run")
+    assert call("train", *small).status == 0
+    (tmp_path / "in.csv").write_text("a,b\n1,1\n0,0\n")
+    call("predict", "run", "in.csv", "--out", "out.csv")
+    first, second = rows_of(tmp_path / "out.csv")
+    assert (first["and"], first["or"], first["nand"]) == ("yes", "yes", "no")
+    assert (second["and"], second["or"], second["nand"]) == ("no", "no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("in.csv", "size\n1\n", "lacks 1 of the columns that the model takes: age"),
+        ("in.csv", "size,age\n1,old\n", "line 2: column 'age' holds 'old'"),
+        ("in.txt", "1", "no kind of file"),
+        ("none.csv", None, "no file or folder 'none.csv'"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(call, prices_run, tmp_path, file, content, message):
+    if content is not None:
+        (tmp_path / file).write_text(content)
+    done = call("predict", prices_run, file)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err
+
+
+@pytest.mark.parametrize("options", [("--out", "answers.txt"), ("--rows", -1), ("--resize",)])
+def test_options_that_do_not_fit_are_refused(call, prices, prices_run, options):
+    done = call("predict", prices_run, prices, *options)
+    assert done.status == 2
+    assert options[0].strip("-") in done.err

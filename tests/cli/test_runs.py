@@ -1,0 +1,67 @@
+import shutil
+
+import numpy as np
+import pytest
+
+import stepax as sx
+from stepax.checkpoint import CheckpointError
+from stepax.cli.runs import dataset_of, new_folder, open_run
+from stepax.record import RunError
+
+
+def test_folders_are_numbered_and_never_used_twice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [str(new_folder(None, "digits-cnn")) for _ in range(2)] == ["runs/digits-cnn-1", "runs/digits-cnn-2"]
+
+
+def test_an_empty_folder_is_taken_and_a_full_one_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert new_folder(tmp_path / "empty", "x") == tmp_path / "empty"
+    assert new_folder(tmp_path / "a" / "b", "x").is_dir()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="holds something already"):
+        new_folder(tmp_path, "x")
+    with pytest.raises(ValueError, match="is a file"):
+        new_folder(tmp_path / "file", "x")
+
+
+def test_an_opened_run_answers_as_the_record_says(digits_run):
+    run = open_run(digits_run)
+    dataset = dataset_of(run)
+    accuracy = sx.evaluate(run.built.learner, run.state, dataset.test)["accuracy"]
+    assert accuracy == pytest.approx(run.record["metrics"]["test/accuracy"], abs=1e-6)
+
+
+def test_the_scaling_comes_back_with_the_run(iris_run):
+    run = open_run(iris_run)
+    mean = run.state.variables["scaling"]["inputs"]["mean"]
+    np.testing.assert_allclose(mean, dataset_of(run).train["x"].mean(axis=0), rtol=0.05)
+
+
+def test_folders_that_are_no_run_are_refused(tmp_path, iris_run):
+    with pytest.raises(RunError, match="no such folder"):
+        open_run(tmp_path / "none")
+    with pytest.raises(RunError, match="no run of stepax"):
+        open_run(tmp_path)
+    copy = shutil.copytree(iris_run, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoint")
+    with pytest.raises(CheckpointError, match="no such folder"):
+        open_run(copy)
+
+
+def test_a_run_of_the_library_is_told_from_one_of_the_command_line(tmp_path, iris_run):
+    copy = shutil.copytree(iris_run, tmp_path / "copy")
+    text = (copy / "run.json").read_text().replace('"subject"', '"other"')
+    (copy / "run.json").write_text(text)
+    with pytest.raises(RunError, match="stepax train"):
+        open_run(copy)
+
+
+def test_data_that_changed_since_the_training_are_refused(prices, prices_run):
+    text = prices.read_text()
+    try:
+        prices.write_text(text.replace("age", "years", 1))
+        with pytest.raises(ValueError, match="its columns was .* and is"):
+            dataset_of(open_run(prices_run))
+    finally:
+        prices.write_text(text)

@@ -1,0 +1,130 @@
+"""The convolutional network: its parameters by hand, its numbers by PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import stepax as sx
+
+IMAGES = np.random.default_rng(0).normal(size=(3, 6, 6, 2)).astype(np.float32)
+
+
+def shapes(module, x=IMAGES):
+    return jax.tree.map(jnp.shape, jax.eval_shape(sx.as_model(module).init, jax.random.key(0), x))
+
+
+def count(tree):
+    return sum(np.prod(shape, dtype=int) for shape in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, tuple)))
+
+
+def test_parameters_by_hand():
+    params, variables = shapes(sx.nn.CNN(), np.zeros((1, 28, 28, 1)))
+    convolutions = 9 * 1 * 32 + 32 + 9 * 32 * 64 + 64
+    assert count(params) == convolutions + 7 * 7 * 64 * 256 + 256 + 256 * 10 + 10 == 824_458
+    assert set(params) == {"conv_0", "conv_1", "dense_0", "head"}
+    assert variables == {}
+
+
+def test_stages_of_several_convolutions_and_their_names():
+    params, variables = shapes(sx.nn.CNN((4, (5, 6)), dense=(7,), classes=2, normalize=True, dropout=0.5))
+    assert {name: params[name]["kernel"] for name in params if "kernel" in params[name]} == {
+        "conv_0": (3, 3, 2, 4),
+        "conv_1_0": (3, 3, 4, 5),
+        "conv_1_1": (3, 3, 5, 6),
+        "dense_0": (6, 7),
+        "head": (7, 2),
+    }
+    norms = {"norm_0", "norm_1_0", "norm_1_1", "dense_norm_0"}
+    assert set(params) - norms == {"conv_0", "conv_1_0", "conv_1_1", "dense_0", "head"}
+    assert set(variables["batch_stats"]) == norms
+    # A normalised layer's own bias would be taken away again.
+    assert "bias" not in params["conv_0"]
+    assert "bias" not in params["dense_0"]
+    assert "bias" in params["head"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "inputs"),
+    [
+        ({}, 3 * 3 * 4),
+        ({"pool": None}, 6 * 6 * 4),
+        ({"pool": None, "strides": (2, 3)}, 3 * 2 * 4),
+        ({"padding": "VALID"}, 2 * 2 * 4),
+        ({"padding": "VALID", "kernel": (2, 5), "pool": None}, 5 * 2 * 4),
+        ({"padding": ((2, 0), (0, 1)), "pool": None}, 6 * 5 * 4),
+        ({"window": (3, 6)}, 2 * 1 * 4),
+        ({"activation": sx.nn.maxout}, 3 * 3 * 2),
+    ],
+)
+def test_sizes_by_hand(settings, inputs):
+    params, _ = shapes(sx.nn.CNN((4,), dense=(), classes=1, **settings))
+    assert params["head"]["kernel"] == (inputs, 1)
+
+
+@pytest.mark.parametrize("x", [np.zeros((3, 6, 6)), np.zeros((6, 36)), np.zeros((1, 3, 6, 6, 1))])
+def test_another_rank_is_refused(x):
+    with pytest.raises(ValueError, match=r"x: expected images of shape \[batch, height, width, channels\]"):
+        shapes(sx.nn.CNN((4,)), x)
+
+
+def test_more_pooling_than_pixels_is_refused():
+    with pytest.raises(
+        ValueError, match=r"window: \(2, 2\) is larger than the input's space \(1, 1\); use fewer pooling"
+    ):
+        shapes(sx.nn.CNN((4, 4, 4)))
+
+
+def test_dropout_is_off_in_inference_and_takes_whole_channels_in_training():
+    network = sx.nn.CNN((256,), dense=(), classes=1, dropout=0.5)
+    model = sx.as_model(network)
+    params, _ = model.init(jax.random.key(0), IMAGES)
+    quiet = [model.apply(params, {}, IMAGES, train=False, key=jax.random.key(seed))[0] for seed in (1, 2)]
+    np.testing.assert_array_equal(*quiet)
+
+    @jax.jit
+    def dropped(key):
+        rngs = {"dropout": key}
+        outputs = network.apply({"params": params}, IMAGES, True, rngs=rngs, capture_intermediates=True)[1]
+        return outputs["intermediates"]["dropout_0"]["__call__"][0]
+
+    alive = (np.asarray(dropped(jax.random.key(1))) > 0).any((1, 2))
+    assert 0.6 < alive.mean() < 0.85  # a quarter goes, and some are dead by themselves
+
+
+@pytest.fixture(params=["max", "average"])
+def pools(request, torch):
+    return {
+        "max": (sx.ops.max_pool, torch.nn.MaxPool2d(2)),
+        "average": (sx.ops.average_pool, torch.nn.AvgPool2d(2)),
+    }[request.param]
+
+
+def test_numbers_are_those_of_pytorch(pools, torch):
+    network = sx.nn.CNN((4, (3,)), dense=(5,), classes=2, padding=((1, 1), (1, 1)), pool=pools[0])
+    model = sx.as_model(network)
+    x = np.random.default_rng(2).normal(size=(3, 8, 8, 2)).astype(np.float32)
+    params, _ = jax.jit(model.init)(jax.random.key(0), x)
+    nn = torch.nn
+    convolutions = [
+        nn.Conv2d(2, 4, 3, padding=1),
+        nn.ReLU(),
+        pools[1],
+        nn.Conv2d(4, 3, 3, padding=1),
+        nn.ReLU(),
+        pools[1],
+    ]
+    theirs = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 2))
+    with torch.no_grad():
+        for layer, name in ((0, "conv_0"), (3, "conv_1_0")):
+            theirs[layer].weight.copy_(torch.tensor(np.transpose(params[name]["kernel"], (3, 2, 0, 1))))
+            theirs[layer].bias.copy_(torch.tensor(np.asarray(params[name]["bias"])))
+        # Flattened with the channels last here, and first there.
+        kernel = np.asarray(params["dense_0"]["kernel"]).reshape(2, 2, 3, 5).transpose(3, 2, 0, 1).reshape(5, 12)
+        theirs[7].weight.copy_(torch.tensor(kernel))
+        theirs[7].bias.copy_(torch.tensor(np.asarray(params["dense_0"]["bias"])))
+        theirs[9].weight.copy_(torch.tensor(np.asarray(params["head"]["kernel"]).T))
+        theirs[9].bias.copy_(torch.tensor(np.asarray(params["head"]["bias"])))
+        expected = theirs(torch.tensor(np.moveaxis(x, -1, 1)))
+    output, _ = model.apply(params, {}, x, train=False, key=None)
+    np.testing.assert_allclose(output, expected, 1e-4, 1e-5)

@@ -1,0 +1,114 @@
+"""Pooling is Flax's in values and PyTorch's in gradients; ties share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+
+from stepax.ops import average_pool, max_pool
+
+OURS = {"max": max_pool, "average": average_pool}
+FLAX = {
+    "max": linen.max_pool,
+    "average": lambda x, window, strides, padding: linen.avg_pool(x, window, strides, padding, count_include_pad=False),
+}
+FORMS = [
+    ((6, 4), (2, 2), (2, 2), "VALID"),
+    ((7, 5), (3, 2), (3, 2), "VALID"),  # a remainder is cut off
+    ((7, 5), (3, 3), (2, 1), "VALID"),  # windows overlap
+    ((5, 5), (2, 2), (2, 2), "SAME"),
+    ((5, 6), (3, 3), (1, 2), "SAME"),
+    ((9,), (2,), (3,), "VALID"),  # and leave gaps
+    ((9,), (4,), (4,), "VALID"),
+    ((4, 2, 3), (2, 1, 2), (2, 1, 2), "VALID"),
+]
+
+
+def distinct(space, channels=2):
+    """Numbers without ties, in no order."""
+    size = 2 * int(np.prod(space)) * channels
+    return np.random.default_rng(0).permutation(size).reshape(2, *space, channels).astype(np.float32)
+
+
+def with_gradient(pool, x):
+    @jax.jit
+    def run(x):
+        y, pull = jax.vjp(pool, x)
+        return y, pull(1 + jnp.arange(y.size, dtype=y.dtype).reshape(y.shape))[0]
+
+    return run(x)
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize(("space", "window", "strides", "padding"), FORMS)
+def test_values_and_gradients_are_those_of_flax(kind, space, window, strides, padding):
+    x = distinct(space)
+    ours = with_gradient(lambda x: OURS[kind](x, window, strides, padding), x)
+    flax = with_gradient(lambda x: FLAX[kind](x, window, strides, padding), x)
+    for a, b in zip(ours, flax, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize(("window", "strides"), [((2, 3), None), ((3, 3), (2, 2))])
+def test_values_and_gradients_are_those_of_pytorch(kind, window, strides, torch):
+    x = distinct((7, 8))
+    value, gradient = with_gradient(lambda x: OURS[kind](x, window, strides), x)
+    theirs = torch.tensor(np.moveaxis(x, -1, 1), requires_grad=True)
+    pool = {"max": torch.nn.functional.max_pool2d, "average": torch.nn.functional.avg_pool2d}[kind]
+    y = pool(theirs, window, strides)
+    g = 1 + np.arange(value.size, dtype=np.float32).reshape(value.shape)
+    y.backward(torch.tensor(np.moveaxis(g, -1, 1)))
+    np.testing.assert_allclose(np.moveaxis(value, -1, 1), y.detach(), 1e-5)
+    np.testing.assert_allclose(np.moveaxis(gradient, -1, 1), theirs.grad, 1e-4, 1e-4)
+
+
+def test_by_hand():
+    x = jnp.float32([[1, 5, 2, 0, 7], [3, 4, 1, 1, 9], [8, 8, 8, 8, 8]])[None, :, :, None]
+    np.testing.assert_array_equal(max_pool(x, (2, 2))[0, :, :, 0], [[5, 2]])
+    np.testing.assert_array_equal(average_pool(x, (2, 2))[0, :, :, 0], [[3.25, 1]])
+    np.testing.assert_allclose(average_pool(x, (3, 3), (3, 3), "SAME")[0, :, :, 0], [[40 / 9, 33 / 6]])
+
+
+@pytest.mark.parametrize("value", [0.0, -3.0])
+def test_ties_share_a_windows_gradient(value):
+    x = jnp.full((1, 4, 6, 2), value)
+    gradient = jax.grad(lambda x: max_pool(x, (2, 3)).sum())(x)
+    np.testing.assert_allclose(gradient, 1 / 6, rtol=1e-6)
+    some = x.at[0, 0, 0].set(value + 1).at[0, 1, 2].set(value + 1)
+    gradient = jax.grad(lambda x: max_pool(x, (2, 3)).sum())(some)
+    sums = gradient.reshape(2, 2, 2, 3, 2).sum((1, 3))
+    np.testing.assert_allclose(sums, 1, rtol=1e-6)
+    np.testing.assert_array_equal(gradient[0, :2, :3, 0], [[0.5, 0, 0], [0, 0, 0.5]])
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, jnp.bfloat16])
+def test_the_maximum_keeps_the_dtype(padding, dtype):
+    x = jnp.asarray(distinct((3, 3), 1), dtype)
+    y = max_pool(x, (2, 2), padding=padding)
+    assert y.dtype == dtype
+    assert y[0, 0, 0, 0] == x[0, :2, :2, 0].max()
+
+
+def test_padding_never_wins():
+    np.testing.assert_array_equal(max_pool(jnp.full((1, 3, 3, 1), -5.0), (2, 2), padding="SAME"), -5)
+
+
+@pytest.mark.parametrize("pool", OURS.values())
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((2,),), r"window \(2,\) and strides \(2,\): expected one number per axis of space"),
+        (((2, 2), (1,)), r"strides \(1,\): expected one number per axis"),
+        (((2, 2), None, "FULL"), "padding: expected 'VALID' or 'SAME', got 'FULL'"),
+        (((4, 2),), r"window: \(4, 2\) is larger than the input's space \(3, 3\)"),
+        (((2, 0),), "window: expected sizes of at least 1"),
+        (((2, 2), (0, 1)), "strides: expected sizes of at least 1"),
+    ],
+)
+def test_what_does_not_fit_is_refused(pool, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pool(jnp.zeros((1, 3, 3, 1)), *arguments)
