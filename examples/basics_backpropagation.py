@@ -38,8 +38,8 @@ CLAIMS = [
         "what": "2-2-2 network, error after 1 step",
         "number": "error_1",
         "published": "0.29102777369",
-        "low": 0.291027773685,
-        "high": 0.291027773695,
+        "low": 0.291027773686,
+        "high": 0.291027773694,
     },
     {
         "what": "2-2-2 network, error after 10,000 steps",

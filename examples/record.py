@@ -189,8 +189,8 @@ def table(results: list[dict[str, Any]]) -> str:
         "# Measured results",
         "",
         "Written by `examples/record.py` from `docs/results/*.json`; nothing in here is typed by hand. ± is the "
-        "standard deviation over seeds (or splits), and the mean is what must hold. Hyper-parameters are published ones or "
-        "were chosen on validation data; no test set chose any.",
+        "standard deviation over seeds (or splits), and the mean is what must hold. Hyper-parameters are published "
+        "ones or were chosen on validation data; no test set chose any.",
         "",
         "| what | published | must show | measured | holds | example |",
         "|---|---|---|---|---|---|",

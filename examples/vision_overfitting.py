@@ -106,15 +106,17 @@ def measured(learner: sx.Learner, state: sx.State, train: Any, test: Any) -> dic
 
 
 def draw(losses: dict[str, np.ndarray], figure: pathlib.Path) -> None:
-    fig, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    fig, (training, validation) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     for i, (name, curve) in enumerate(losses.items()):
         epochs, best = 1 + np.arange(len(curve)), curve[:, 1].argmin()
-        ax.semilogy(epochs, np.maximum(curve[:, 0], 1e-4), color=f"C{i}", linestyle=":", label=f"{name}, training")
-        ax.semilogy(epochs, curve[:, 1], color=f"C{i}", label=f"{name}, validation")
-        label = f"{name}, stopped early: epoch {epochs[best]}, {curve[best, 1]:.3f}"
-        ax.plot(epochs[best], curve[best, 1], "o", color=f"C{i}", label=label)
-    ax.set(xlabel="epoch", ylabel="cross entropy (nats)", title="1,000 digits of MNIST, seed 0")
-    ax.legend(fontsize="small")
+        training.semilogy(epochs, curve[:, 0], color=f"C{i}", label=name)
+        validation.plot(epochs, curve[:, 1], color=f"C{i}", label=name)
+        label = f"{name}, stopped early: {curve[best, 1]:.3f} at epoch {epochs[best]}"
+        validation.plot(epochs[best], curve[best, 1], "o", color=f"C{i}", label=label)
+    training.set(xlabel="epoch", ylabel="cross entropy (nats)", title="1,000 training digits of MNIST, seed 0")
+    validation.set(xlabel="epoch", ylabel="cross entropy (nats)", ylim=(0, 1), title="validation digits")
+    for ax in (training, validation):
+        ax.legend(fontsize="small")
     fig.savefig(figure, dpi=100)
     plt.close(fig)
 

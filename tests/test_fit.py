@@ -159,7 +159,7 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others(network):
 
 
 def test_the_record(network):
-    learner, data, run = network
+    _, _, run = network
     assert set(run.record) == {"settings", "steps", "stopped", "seconds", "parameters"}
     assert run.record["settings"] == {"epochs": 2, "batch_size": 4, "patience": None, "monitor": None, "key": [0, 0]}
     assert run.record["stopped"] == "all epochs done"
@@ -292,7 +292,7 @@ def holed(value):
         ({}, ValueError, "holds no arrays"),
         (changed(y=["a"] * 10), TypeError, r'\["y"\] has dtype <U1'),
         (changed(y=np.zeros((10, 2))), ValueError, "y: its shape .* does not match"),
-        ({"x": regression()["x"]}, ValueError, "the learner reads the field .*y"),
+        ({"x": regression()["x"]}, ValueError, 'expected a target under the name "y", got one with'),
     ],
 )
 @pytest.mark.parametrize("name", ["data", "validation"])

@@ -1,5 +1,7 @@
 """Models made from modules of either kind, held against the modules themselves."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,7 +104,7 @@ def test_a_linen_module_without_train_is_the_module():
 @pytest.fixture(scope="module")
 def noisy():
     model = sx.from_linen(Noisy())
-    return *model.init(jax.random.key(0), X), *both(model)
+    return *jax.jit(model.init)(jax.random.key(0), X), *both(model)
 
 
 def test_statistics_move_in_training_only(noisy):
@@ -177,9 +179,9 @@ def test_the_scaling_is_part_of_the_variables_and_is_read_from_there():
 
 def test_scaled_keeps_the_statistics_inside():
     model = sx.scaled(sx.nn.MLP((2, 1), normalize=True), INPUTS)
-    params, variables = model.init(jax.random.key(0), X)
+    params, variables = jax.jit(model.init)(jax.random.key(0), X)
     assert set(variables) == {"batch_stats", "scaling"}
-    _, after = model.apply(params, variables, X, train=True, key=None)
+    _, after = jax.jit(partial(model.apply, train=True, key=None))(params, variables, X)
     assert equal(after["scaling"], variables["scaling"])
     assert not equal(after["batch_stats"], variables["batch_stats"])
 

@@ -1,5 +1,7 @@
 """What is frozen keeps every bit and costs no gradient; what is chosen learns."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ def bits(tree):
 def trained():
     """A network with statistics of its own, and a -0.0 among its parameters."""
     network = sx.nn.MLP((4, 4, 2), normalize=True, dropout=0.2)
-    params, variables = jax.jit(sx.as_model(network).init)(jax.random.key(0), DATA["x"])
+    params, _ = jax.jit(sx.as_model(network).init)(jax.random.key(0), DATA["x"])
     params = jax.tree.map(np.array, params)
     params["dense_0"]["bias"][1] = -0.0
     statistics = {
@@ -73,10 +75,10 @@ def test_statistics_move_only_where_their_layer_learns(trained, head):
 def test_a_frozen_normalisation_uses_its_trained_statistics_in_training(trained):
     network, params, variables = trained
     plain = network.clone(dropout=0.0)
-    inference, _ = sx.as_model(plain).apply(params, variables, DATA["x"], train=False, key=None)
+    inference, _ = jax.jit(partial(sx.as_model(plain).apply, train=False, key=None))(params, variables, DATA["x"])
     model = sx.transfer(plain, params, variables, train="head")
     own, kept = model.init(jax.random.key(0), DATA["x"])
-    output, after = model.apply(own, kept, DATA["x"], train=True, key=jax.random.key(1))
+    output, after = jax.jit(partial(model.apply, train=True))(own, kept, DATA["x"], key=jax.random.key(1))
     np.testing.assert_allclose(output, inference, rtol=1e-5, atol=1e-6)
     assert bits(jax.device_get(after)) == bits(jax.device_get(kept))
 
@@ -84,7 +86,8 @@ def test_a_frozen_normalisation_uses_its_trained_statistics_in_training(trained)
 def test_dropout_stays_on(trained):
     model = sx.transfer(*trained, train="head")
     own, kept = model.init(jax.random.key(0), DATA["x"])
-    first, other = (model.apply(own, kept, DATA["x"], train=True, key=jax.random.key(seed))[0] for seed in (1, 2))
+    run = jax.jit(partial(model.apply, train=True))
+    first, other = (run(own, kept, DATA["x"], key=jax.random.key(seed))[0] for seed in (1, 2))
     assert not np.array_equal(first, other)
 
 
@@ -168,29 +171,30 @@ class Net(nnx.Module):
 
 def test_an_nnx_model():
     network = sx.from_nnx(lambda rngs: Net(rngs))
-    params, variables = network.init(jax.random.key(0), DATA["x"])
+    params, variables = jax.jit(network.init)(jax.random.key(0), DATA["x"])
     _, state = learn(sx.transfer(network, params, variables, train="^body/0/kernel$"))
     assert bits(state.variables["frozen"]["head"]) == bits(jax.device_get(params["head"]))
     assert (state.params["body"]["0"]["kernel"] != params["body"]["0"]["kernel"]).any()
 
 
-def test_start_from_begins_at_the_given_parameters_with_a_fresh_optimizer(trained):
+def test_the_whole_model_goes_on_from_its_parameters_with_a_fresh_optimizer(trained):
     network, params, variables = trained
-    learner = sx.supervised(network, sx.losses.cross_entropy, optax.adam(0.1))
-    fresh = learner.init(jax.random.key(3), DATA)
-    state = jax.jit(sx.start_from(learner, params, variables).init)(jax.random.key(3), DATA)
+    learner = sx.supervised(sx.transfer(network, params, variables), sx.losses.cross_entropy, optax.adam(0.1))
+    state = jax.jit(learner.init)(jax.random.key(3), DATA)
     assert bits(jax.device_get(state.params)) == bits(params)
-    assert bits(jax.device_get(state.variables)) == bits(variables)
-    assert jax.tree.structure(state) == jax.tree.structure(fresh)
+    assert state.variables["frozen"] == {}
     assert not any(leaf.any() for leaf in jax.tree.leaves(state.opt_state))
-    assert state.key == fresh.key
-    partly = sx.start_from(learner, params).init(jax.random.key(3), DATA)
-    assert bits(jax.device_get(partly.variables)) == bits(jax.device_get(fresh.variables))
 
 
-def test_start_from_names_what_does_not_fit(trained):
+def test_unfrozen_leads_back_to_the_model_inside(trained):
     network, params, variables = trained
-    learner = sx.supervised(network, sx.losses.cross_entropy, optax.sgd(0.1))
+    model = sx.transfer(network, params, variables, train="head")
+    back = sx.unfrozen(*model.init(jax.random.key(0), DATA["x"]))
+    assert bits(jax.device_get(back)) == bits((params, variables))
+
+
+def test_what_does_not_fit_is_named(trained):
+    network, params, variables = trained
     for given, message in (
         (
             {**params, "head": {"bias": np.zeros(2)}},
@@ -198,5 +202,6 @@ def test_start_from_names_what_does_not_fit(trained):
         ),
         ({**params, "tail": np.zeros(1)}, r"params: the model has nothing at 'tail', and the given params have \(1,\)"),
     ):
+        model = sx.transfer(network, given, variables)
         with pytest.raises(ValueError, match=message):
-            jax.eval_shape(sx.start_from(learner, given, variables).init, jax.random.key(0), DATA)
+            jax.eval_shape(model.init, jax.random.key(0), DATA["x"])

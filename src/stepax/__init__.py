@@ -16,7 +16,7 @@ from stepax.learner import Learner, State, new_state, step_key, supervised
 from stepax.loop import epochs
 from stepax.model import Model, as_model, from_linen, from_nnx, scaled
 from stepax.source import Source, class_weights, generated, in_order, shuffled
-from stepax.transfer import start_from, transfer
+from stepax.transfer import transfer, unfrozen
 
 __version__ = "0.1.0"
 
@@ -51,11 +51,11 @@ __all__ = [
     "reduce",
     "scaled",
     "shuffled",
-    "start_from",
     "step_key",
     "supervised",
     "training",
     "transfer",
+    "unfrozen",
     "update",
     "weighted_mean",
     *LAZY,

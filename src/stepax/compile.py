@@ -3,7 +3,7 @@
 import os
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,7 @@ import jax
 
 from stepax.typing import Tree
 
-__all__ = ["Program", "cache_folder", "compile_seconds", "jit", "options"]
+__all__ = ["Program", "cache_folder", "compile_seconds", "jit", "options", "signature"]
 
 # Tried one by one on each backend; a version of XLA that refuses one goes without it.
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -139,6 +139,12 @@ class Program:
             + analysis.temp_size_in_bytes
             - analysis.alias_size_in_bytes
         )
+
+
+def signature(tree: Tree) -> Hashable:
+    """Structure, shapes and dtypes of a tree, to be compared: two trees of one signature share compiled programs."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(jax.typeof(leaf) for leaf in leaves)
 
 
 def _shapes(tree: Tree) -> dict[str, str]:

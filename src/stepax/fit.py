@@ -6,6 +6,7 @@ import operator
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,7 @@ from stepax.learner import Learner, State
 from stepax.loop import copied, epochs
 from stepax.record import parameter_hash
 from stepax.source import Source, shuffled
-from stepax.typing import Key, Metrics, Tree
+from stepax.typing import Key, Metrics
 
 __all__ = ["Report", "Run", "closing", "collected", "fit", "training"]
 
@@ -108,12 +109,9 @@ def training(
     source = data if isinstance(data, Source) else _shuffled(data, batch_size, data_key)
     if validation is not None and not isinstance(validation, Source):
         checks.check(validation, "validation")
-
-    def init(key: Key, order: Tree) -> State:
-        return learner.init(key, source.take(order, jnp.int32(0)))
-
     try:
-        like = jax.eval_shape(init, learner_key, source.order(0))
+        # All the data stand for a batch here: a permutation would have to be compiled.
+        like = jax.eval_shape(learner.init, learner_key, data if isinstance(data, Mapping) else _first(source))
     except KeyError as error:
         raise _missing("data", data, error) from error
     _rehearse(learner, state or like, data, "data")
@@ -127,10 +125,22 @@ def training(
         raise ValueError(
             f"monitor: unknown measure {checks.nearest(monitor, [f'validation/{name}' for name in measured])}"
         )
+    if state is not None and int(state.step) >= epochs * source.length:
+        made = f"{int(state.step)} steps already, and {epochs} epochs are {epochs * source.length}"
+        raise ValueError(f"epochs: the state has made {made}")
     if state is None:
-        state = jit(init)(learner_key, source.order(0))
+        state = _initial(learner)(learner_key, _first(source))
     evaluation = None if validation is None else Evaluation(learner, validation)
     return _reports(learner, source, state, epochs, evaluation, _Best(patience, monitor, better))
+
+
+def _first(source: Source) -> Any:
+    return source.take(source.order(0), jnp.int32(0))
+
+
+@lru_cache(maxsize=16)
+def _initial(learner: Learner) -> Callable[[Key, Any], State]:
+    return jit(learner.init)
 
 
 def _shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
@@ -171,7 +181,11 @@ def _rehearse(learner: Learner, state: State, data: Any, name: str) -> Metrics:
 def _missing(name: str, data: Any, error: KeyError) -> Exception:
     if not isinstance(data, Mapping):
         return error
-    return ValueError(f"{name}: the learner reads the field {error}, and there are only {sorted(data)}")
+    # Our losses say in words what they miss; a plain look-up says the name alone.
+    said = str(error.args[0])
+    if " " in said:
+        return ValueError(f"{name}: {said}")
+    return ValueError(f"{name}: the learner reads the field {said!r}, and there are only {sorted(data)}")
 
 
 class _Best:
@@ -200,10 +214,6 @@ def _reports(
 ) -> Iterator[Report]:
     total, compiled, started = epochs_ * source.length, compile_seconds(), time.perf_counter()
     sums: dict[str, float] = {}
-    if int(state.step) >= total:
-        raise ValueError(
-            f"epochs: the state has made {int(state.step)} steps already, and {epochs_} epochs are {total}"
-        )
     for current, metrics in epochs(learner, source, state, seconds=PACE):
         step = int(current.step)
         _add(sums, metrics)

@@ -1,5 +1,6 @@
 """From unreduced values to a gradient step: the one place where a loss is averaged."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -36,7 +37,7 @@ def weighted_mean(values: Array, weight: Array | None = None) -> Array:
     values = values.mean(tuple(range(shared, values.ndim)))
     weight = weight.sum(tuple(range(shared, weight.ndim))).astype(values.dtype)
     total = weight.sum()
-    # A padded row may hold anything, and 0 · inf is not 0.
+    # A value that does not count may be infinite, and 0 · inf is not 0.
     products = jnp.where(weight == 0, 0, values) * weight
     return products.sum() / jnp.where(total == 0, 1, total)
 
@@ -55,7 +56,7 @@ def reduce(values: Array, metrics: Metrics, batch: Any) -> Metrics:
     Raises:
         ValueError: The loss or a metric has no batch axis, or a name is taken.
     """
-    weight = batch.get("weight") if isinstance(batch, dict) else None
+    weight = batch.get("weight") if isinstance(batch, Mapping) else None
     if taken := {"loss", "weight"} & set(metrics):
         raise ValueError(f"metrics: the name {sorted(taken)[0]!r} is reserved; give the metric another one")
     for name, value in {"the loss": values, **metrics}.items():

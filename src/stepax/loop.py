@@ -1,13 +1,14 @@
 """The compiled loop: chunks of an epoch, each one call of one program."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stepax.compile import Program, compile_seconds, jit
+from stepax.compile import Program, compile_seconds, jit, signature
 from stepax.learner import Learner, State
 from stepax.source import Source
 from stepax.typing import Metrics, Tree
@@ -46,7 +47,7 @@ def epochs(
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk: expected at least one step, got {chunk}")
     capacity = min(chunk or source.length, source.length)
-    program = Program(_chunk(learner, source, capacity), donate=(0,))
+    program = _program(learner, source.take, capacity, signature((state, source.order(0))))
     state = copied(state)
     position, planned = int(state.step), capacity if seconds is None else 1
     while True:
@@ -64,6 +65,13 @@ def epochs(
             position, first = position + last - first, last
 
 
+@lru_cache(maxsize=16)
+def _program(learner: Learner, take: Callable, capacity: int, shapes: Hashable) -> Program:
+    """A second training of the same learner, on data of the same shapes, compiles nothing."""
+    del shapes
+    return Program(_chunk(learner, take, capacity), donate=(0,))
+
+
 def copied(state: State) -> State:
     """The same state in memory of its own, which a donated step cannot take."""
     return jit(_copy)(state)
@@ -73,19 +81,19 @@ def _copy(state: State) -> State:
     return jax.tree.map(jnp.copy, state)
 
 
-def _chunk(learner: Learner, source: Source, capacity: int) -> Callable[..., tuple[State, Metrics]]:
+def _chunk(learner: Learner, take: Callable, capacity: int) -> Callable[..., tuple[State, Metrics]]:
     """Steps ``first`` to ``last`` of an epoch, with their metrics in buffers of a fixed length.
 
     The bounds are arguments: one program serves chunks of any length.
     """
 
     def run(state: State, order: Tree, first: jax.Array, last: jax.Array) -> tuple[State, Metrics]:
-        after, like = jax.eval_shape(lambda state: learner.step(state, source.take(order, first)), state)
+        after, like = jax.eval_shape(lambda state: learner.step(state, take(order, first)), state)
         _check_unchanged(state, after)
 
         def body(i: jax.Array, carry: tuple[State, Metrics]) -> tuple[State, Metrics]:
             state, buffers = carry
-            state, metrics = learner.step(state, source.take(order, i))
+            state, metrics = learner.step(state, take(order, i))
             return state, {name: buffers[name].at[i - first].set(value) for name, value in metrics.items()}
 
         buffers = {name: jnp.zeros((capacity, *value.shape), value.dtype) for name, value in like.items()}

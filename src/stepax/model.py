@@ -196,7 +196,16 @@ def from_nnx(constructor: Callable[[Any], Any]) -> Model:
         streams = _seeded(streams_like, jax.random.key(0) if key is None else key)
         states = _with_keys_of(params_like, params), streams, _with_keys_of(variables_like, variables)
         module = nnx.merge(graphs[train], *states, copy=True)
-        output = module(x, train=train) if takes_train else module(x)
+        try:
+            output = module(x, train=train) if takes_train else module(x)
+        except TypeError as error:
+            # Where Linen compares shapes with its parameters', NNX finds out in the product of the two.
+            if "dot_general" not in str(error) and "conv_general" not in str(error):
+                raise
+            shapes = jax.tree.map(lambda leaf: leaf.shape[1:], x)
+            raise ValueError(
+                f"x: examples of shape {shapes} do not fit the parameters of this model. {error}"
+            ) from error
         return output, _with_string_keys(nnx.to_pure_dict(split(module)[3])) if train else variables
 
     return Model(init, apply)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -45,8 +46,13 @@ def shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
         The source.
     """
     count = _count(data)
-    permutation = jit(lambda key, epoch: jax.random.permutation(jax.random.fold_in(key, epoch), count))
+    permutation = _permutation(count)
     return _rows(data, batch_size, lambda epoch: permutation(key, epoch))
+
+
+@lru_cache(maxsize=64)
+def _permutation(count: int) -> Callable[[Key, int], Array]:
+    return jit(lambda key, epoch: jax.random.permutation(jax.random.fold_in(key, epoch), count))
 
 
 def in_order(data: Any, batch_size: int | None) -> Source:

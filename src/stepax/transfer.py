@@ -8,37 +8,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen, traverse_util
 
-from stepax.learner import Learner, State
 from stepax.model import Model, as_model
 from stepax.typing import Array, Key, Tree
 
-__all__ = ["start_from", "transfer"]
+__all__ = ["transfer", "unfrozen"]
 
 
-def start_from(learner: Learner, params: Tree, variables: Tree | None = None) -> Learner:
-    """The same learner, starting from given parameters with a fresh optimizer.
-
-    Args:
-        learner: Any learner.
-        params: Trained parameters, of the structure and shapes that ``learner`` makes.
-        variables: Trained statistics; ``None`` starts with new ones.
-
-    Returns:
-        The learner. Its ``init`` raises ``ValueError`` where structures or shapes differ, and names the parameter.
-    """
-
-    def init(key: Key, batch: Any) -> State:
-        state = learner.init(key, batch)
-        taken = {"params": params, **({} if variables is None else {"variables": variables})}
-        for field, given in taken.items():
-            _check_alike(field, getattr(state, field), given)
-        return state._replace(**jax.tree.map(jnp.asarray, taken))
-
-    return learner._replace(init=init)
-
-
-def transfer(model: Any, params: Tree, variables: Tree | None = None, *, train: str) -> Model:
-    """A trained model of which only a part is trained further.
+def transfer(model: Any, params: Tree, variables: Tree | None = None, *, train: str = "") -> Model:
+    """A trained model that is trained further, as a whole or in part.
 
     The part that ``train`` selects stays in ``params``, where gradients change it. All other parameters move to
     ``variables["frozen"]``, which nothing changes: they keep every bit, and no gradient is computed for them. Batch
@@ -50,10 +27,11 @@ def transfer(model: Any, params: Tree, variables: Tree | None = None, *, train: 
         params: Its trained parameters.
         variables: Its trained statistics, if it has any.
         train: A regular expression, searched for in each parameter's path, such as ``"head"`` or ``"dense|head"``;
-            paths look like ``conv_0/kernel``.
+            paths look like ``conv_0/kernel``. The empty one finds all.
 
     Returns:
-        A model whose ``init`` gives the trained values, whatever the key.
+        A model whose ``init`` gives the trained values, whatever the key. :func:`unfrozen` leads back to those of the
+        model inside.
 
     Raises:
         ValueError: No path matches; the message lists the paths.
@@ -79,18 +57,22 @@ def transfer(model: Any, params: Tree, variables: Tree | None = None, *, train: 
         }
 
     def apply(params: Tree, variables: Tree, x: Any, *, train: bool, key: Key | None) -> tuple[Any, Tree]:
-        frozen = variables["frozen"]
-        own = {name: value for name, value in variables.items() if name != "frozen"}
-        whole = _nested({**_flat(frozen), **_flat(params)})
+        whole, own = unfrozen(params, variables)
         with linen.intercept_methods(
             _frozen_statistics(
                 lambda path: bool(re.search(pattern, path)) or any(p.startswith(f"{path}/") for p in chosen)
             )
         ):
             output, own = inner.apply(whole, own, x, train=train, key=key)
-        return output, {**own, "frozen": frozen}
+        return output, {**own, "frozen": variables["frozen"]}
 
     return Model(init, apply)
+
+
+def unfrozen(params: Tree, variables: Tree) -> tuple[Tree, Tree]:
+    """Parameters and variables of a transferred model as the model inside has them: what was frozen is in its place."""
+    own = {name: value for name, value in variables.items() if name != "frozen"}
+    return _nested({**_flat(variables["frozen"]), **_flat(params)}), own
 
 
 def _frozen_statistics(is_active: Callable[[str], bool]) -> Callable[..., Any]:

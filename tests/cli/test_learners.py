@@ -16,7 +16,7 @@ def prepared(text):
 
 def begun(made, rows):
     built = build(made, input_scaling(made, rows["x"]))
-    return built, built.learner.init(jax.random.key(0), rows)
+    return built, jax.jit(built.learner.init)(jax.random.key(0), rows)
 
 
 @pytest.mark.parametrize(

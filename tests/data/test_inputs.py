@@ -20,7 +20,7 @@ def test_without_names_all_columns_count_in_their_order(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5, 1), (3, 4, 5), (4, 5, 1), (4, 5)])
-def test_arrays_may_lack_the_axis_of_one_channel_or_of_one_row(tmp_path, shape):
+def test_arrays_may_lack_the_axis_of_one_channel_or_of_rows(tmp_path, shape):
     x = np.random.default_rng(0).uniform(size=shape)
     np.save(tmp_path / "x.npy", x)
     read = read_inputs(tmp_path / "x.npy", (4, 5, 1)).x
@@ -81,7 +81,7 @@ def test_damaged_files_are_refused_by_name(tmp_path, name, content, message):
 
 def test_objects_are_never_loaded(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{"a": 1}]), allow_pickle=True)
-    with pytest.raises(ValueError, match="not a readable .npy"):
+    with pytest.raises(ValueError, match=r"not a readable \.npy"):
         read_inputs(tmp_path / "x.npy", (3,))
 
 
@@ -94,8 +94,8 @@ def test_other_shapes_nan_and_nothing_are_refused(tmp_path):
         read_inputs(tmp_path / "nan.npy", (2,))
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         read_inputs(tmp_path / "none.csv", (2,))
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no PNG or JPEG"):
-        (tmp_path / "empty").mkdir()
         read_inputs(tmp_path / "empty", (2, 2, 1))
     with pytest.raises(ValueError, match="resize is for images"):
         read_inputs(tmp_path / "x.npy", (3,), resize=True)

@@ -40,7 +40,8 @@ def test_a_bool_and_a_range_in_words() -> None:
     assert row(True, low=True)[2:] == ("yes", "yes", "yes")
     assert row(False, low=True)[2:] == ("yes", "no", "**no**")
     assert row(1.0, low=0.5, high=1.5)[2] == "0.5 % to 1.5 %"
-    assert row(1.0, high=1e-6, unit="nats", format=".0e")[2] == "≤ 1e-06 nats"
+    claim = {"what": "difference", "number": "difference", "high": 1e-6, "unit": "nats", "format": ".0e"}
+    assert record.row({"numbers": {"difference": 2e-7}}, claim)[2:] == ("≤ 1e-06 nats", "2e-07 nats", "yes")
 
 
 def test_without_bounds_nothing_is_promised() -> None:

@@ -1,5 +1,7 @@
 """The multi-layer perceptron: its parameters by hand, its numbers by PyTorch."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,7 +45,7 @@ def test_an_activation_may_narrow():
 
 def test_dropout_is_off_in_inference_and_follows_the_key_in_training():
     model = sx.as_model(sx.nn.MLP((64, 1), dropout=0.5))
-    params, _ = model.init(jax.random.key(0), X)
+    params, _ = jax.jit(model.init)(jax.random.key(0), X)
 
     def run(key, train):
         return model.apply(params, {}, X, train=train, key=key)[0]
@@ -67,7 +69,7 @@ def test_initial_weights_and_biases_are_those_asked_for():
 @pytest.mark.parametrize("train", [True, False])
 def test_numbers_are_those_of_pytorch(train, torch):
     model = sx.as_model(sx.nn.MLP((4, 3, 2), activation=jnp.tanh, normalize=True))
-    params, variables = model.init(jax.random.key(0), X)
+    params, variables = jax.eval_shape(model.init, jax.random.key(0), X)
     random = np.random.default_rng(1)
     params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32), params)
     variables = jax.tree.map(lambda leaf: random.uniform(0.5, 2, leaf.shape).astype(np.float32), variables)
@@ -85,6 +87,6 @@ def test_numbers_are_those_of_pytorch(train, torch):
             norm.load_state_dict({name: torch.tensor(value) for name, value in given.items()}, strict=False)
     theirs.train(train)
     expected = theirs(torch.tensor(X)).detach()
-    output, after = model.apply(params, variables, X, train=train, key=None)
+    output, after = jax.jit(partial(model.apply, train=train, key=None))(params, variables, X)
     np.testing.assert_allclose(output, expected, 1e-4, 1e-5)
     np.testing.assert_allclose(after["batch_stats"]["norm_1"]["mean"], norms[1].running_mean, 1e-4, 1e-5)

@@ -135,7 +135,7 @@ def test_targets_for_another_number_of_units_are_refused(units, shape):
 def test_other_labels_than_0_and_1_are_refused():
     x, y = np.ones((3, 2), np.float32), np.int32([1, -1, 1])
     learner = sx.nn.rosenblatt(sx.nn.Perceptron())
-    with pytest.raises(ValueError, match="y: .*-1"):
+    with pytest.raises(ValueError, match=r"y: .*-1"):
         sx.fit(learner, {"x": x, "y": y}, key=KEY, epochs=1, batch_size=3, progress=False)
 
 

@@ -94,12 +94,12 @@ def test_other_forms_fall_back_to_lax(space, window, settings, x64):
     x, kernel = operands(space, window, 4, 2)
     if "feature_group_count" in settings:
         kernel = kernel[..., :2, :]
-    strides, numbers = (1,) * len(space), NUMBERS[len(space)]
-    assert_as_lax(x, kernel, strides, "VALID", dimension_numbers=numbers, tolerance=0, **settings)
+    strides, padding, numbers = (1,) * len(space), [(1, 0)] * len(space), NUMBERS[len(space)]
+    assert_as_lax(x, kernel, strides, padding, dimension_numbers=numbers, tolerance=0, **settings)
     # Lax's own has a forward-mode derivative; the fast form has none.
     jax.eval_shape(
         lambda x: jax.jvp(
-            lambda x: conv_general_dilated(x, kernel, strides, "VALID", dimension_numbers=numbers, **settings),
+            lambda x: conv_general_dilated(x, kernel, strides, padding, dimension_numbers=numbers, **settings),
             (x,),
             (x,),
         ),

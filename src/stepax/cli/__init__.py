@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: What follows the program's name; ``None`` takes those of the process.
 
     Raises:
-        SystemExit: Always, with 0 where all went well.
+        SystemExit: Always, with 0 where all went well, and with 1 where the reader of the output has gone.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     traceback = TRACEBACK in given or os.environ.get("STEPAX_TRACEBACK", "0") not in ("", "0")
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader (`| head`) has enough; without this Python would complain when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        raise SystemExit(1) from None  # as Rich does
     except (ValueError, TypeError, OSError) as error:
         if traceback:
             raise

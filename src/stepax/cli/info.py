@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import jax
+from rich.markup import escape
 from rich.table import Table
 
 from stepax import record
@@ -28,9 +29,9 @@ def main(options: Info) -> None:
     table.add_row("versions", ", ".join(f"{name} {version}" for name, version in made["versions"].items()))
     chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
     compiled = pathlib.Path(chosen) if chosen else cache_folder()
-    table.add_row("compiled programs", f"{compiled}, {size(compiled)}")
-    table.add_row("downloads", f"{cache_dir()}, {size(cache_dir(), leave_out=compiled)}")
-    table.add_row("data folder", os.environ.get("STEPAX_DATA") or "none: STEPAX_DATA is not set")
+    table.add_row("compiled programs", escape(f"{compiled}, {size(compiled)}"))
+    table.add_row("downloads", escape(f"{cache_dir()}, {size(cache_dir(), leave_out=compiled)}"))
+    table.add_row("data folder", escape(os.environ.get("STEPAX_DATA", "")) or "none: STEPAX_DATA is not set")
     table.add_row("")
     table.add_row("data", ", ".join(names()))
     for i, (name, choice) in enumerate(MODELS.items()):

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 import stepax as sx
@@ -88,7 +89,7 @@ def flat(named: dict[str, Any], prefix: str) -> dict[str, float]:
 
 def tables(named: dict[str, Any], title: str) -> list[Table]:
     """The measures as tables for a terminal: single numbers, then classes."""
-    summary = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
+    summary = Table(title=escape(title), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in named.items():
         if name != "classes":
             text = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
@@ -100,7 +101,7 @@ def tables(named: dict[str, Any], title: str) -> list[Table]:
     for heading in headings:
         by_class.add_column(heading, justify="right")
     for label, row in named["classes"].items():
-        by_class.add_row(label, *(f"{v:,}" if isinstance(v, int) else f"{v:.3f}" for v in row.values()))
+        by_class.add_row(escape(label), *(f"{v:,}" if isinstance(v, int) else f"{v:.3f}" for v in row.values()))
     return [summary, by_class]
 
 

@@ -4,6 +4,7 @@ import csv
 import pathlib
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 import stepax as sx
@@ -95,9 +96,9 @@ def _table(columns: Columns, rows: int) -> Table:
     more = f"{rows:,} of {total:,} answers; --out FILE.csv writes them all" if total > rows else None
     table = Table(box=None, padding=(0, 2, 0, 0), caption=more, caption_justify="left")
     for name in shown:
-        table.add_column(name, justify="left" if name in ("input", "prediction") else "right")
+        table.add_column(escape(name), justify="left" if name in ("input", "prediction") else "right")
     for row in range(min(rows, total)):
-        table.add_row(*(_short(name, values[row]) for name, values in shown.items()))
+        table.add_row(*(escape(_short(name, values[row])) for name, values in shown.items()))
     return table
 
 

@@ -81,10 +81,10 @@ def _table(path: Path, shape: tuple[int, ...], columns: Sequence[str] | None) ->
 def _array(path: Path, shape: tuple[int, ...], columns: Sequence[str] | None) -> Inputs:
     del columns
     x = arrays._inputs(_loaded(path), f"x of {path}")
+    if shape[-1:] == (1,) and x.ndim > 1 and x.shape[-len(shape) + 1 :] == shape[:-1]:
+        x = x[..., np.newaxis]
     if x.shape == shape:
         x = x[np.newaxis]
-    if x.shape[1:] == shape[:-1] and shape[-1:] == (1,):
-        x = x[..., np.newaxis]
     if x.shape[1:] != shape:
         raise ValueError(f"{path} has inputs of shape {_shown(x.shape[1:])}, and the model takes {_shown(shape)}")
     check(x, f"x of {path}")
@@ -133,7 +133,7 @@ def _image(file: Path, shape: tuple[int, ...], *, resize: bool) -> np.ndarray:
     if pixels.shape != shape:
         raise ValueError(
             f"{file} has the shape {_shown(pixels.shape)}, and the model takes images of {_shown(shape)}; "
-            "resizing has to be asked for"
+            "pass resize=True (--resize) to convert it"
         )
     return pixels
 

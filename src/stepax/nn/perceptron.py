@@ -53,7 +53,7 @@ def rosenblatt(model: Perceptron, rate: float = 1.0) -> Learner:
     Returns:
         A learner over batches with ``x`` and ``y`` (0 or 1: ``[batch]`` for one unit, ``[batch, features]``). Its
         ``loss`` is the share of wrong answers: in a step, each given before the example was learnt. It takes no
-        gradient.
+        gradient; of a ``weight`` it asks only whether it is 0.
 
     Reference:
         Novikoff, On convergence proofs on perceptrons, 1962.
