@@ -82,7 +82,7 @@ def main(
         frozen = moved.variables["frozen"]
         numbers["unchanged"] &= parameter_hash(frozen) == parameter_hash({name: state.params[name] for name in frozen})
 
-        whole = sx.start_from(base, state.params)
+        whole = learner(sx.transfer(cnn, state.params))
         numbers["all"].append(percent(whole, sx.fit(whole, second, key=keys[2], **settings).state, second_test))
         numbers["gain"].append(numbers["all"][-1] - numbers["head"][-1])
     return numbers
