@@ -11,7 +11,7 @@ from stepax.cli.console import ERR, print_tables, say
 from stepax.cli.learners import Built, build, input_scaling, like
 from stepax.cli.measures import flat, measures, tables
 from stepax.cli.options import Train
-from stepax.cli.plan import Plan
+from stepax.cli.plan import Course, Plan
 from stepax.cli.planning import held_out, plan, read
 from stepax.cli.runs import Opened, new_folder
 from stepax.compile import compile_seconds
@@ -66,9 +66,18 @@ def _announce(made: Plan, built: Built, rows: dict[str, Rows | None]) -> None:
     size = "full batch" if course.batch_size is None else f"batch {course.batch_size}"
     rule = [f"rate {course.rate:g}", size, f"{course.epochs} epochs", f"{course.steps:,} steps", f"seed {course.seed}"]
     if network.loss is not None:
-        rule = [network.loss, f"{course.optimizer}{_options(course.options)}", f"{course.schedule} schedule", *rule]
+        rule = [
+            network.loss,
+            f"{course.optimizer}{_options(course.options)}",
+            f"{course.schedule} schedule{_warmup(course)}",
+            *rule,
+        ]
     say(f"training   {', '.join(rule)}")
     say()
+
+
+def _warmup(course: Course) -> str:
+    return f" after {course.warmup:.0%} of warm-up" if course.warmup else ""
 
 
 def _shown(value: object) -> str:
