@@ -1,6 +1,6 @@
 """Diabetes and breast cancer: a linear model and a small network by gradient descent, beside scikit-learn.
 
-    python examples/tables_baselines.py    # about a minute
+    python examples/tables_baselines.py    # one to two minutes
 
 Both data sets are small and nearly linear, so the measure of a toolkit is to be no worse than ridge regression and
 logistic regression on the same splits. Expected: over 10 random splits, both models come within one standard
