@@ -30,6 +30,17 @@ import tyro
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGES = ("stepax", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 
+# Between these the README shows some lines of the table.
+FRONT = ("<!-- written by examples/record.py -->", "<!-- end -->")
+HEADLINES = {
+    "basics_backpropagation": ("error_1", "error_last"),
+    "tables_baselines": ("diabetes_linear", "breast_cancer_linear"),
+    "vision_fashion": ("cnn", "mlp"),
+    "vision_mnist": ("accuracy",),
+    "vision_nielsen": ("accuracy_30_best", "accuracy_30_scaled_best"),
+    "vision_transfer": ("head", "all"),
+}
+
 
 class Claim(TypedDict):
     """One line of the table.
@@ -74,8 +85,19 @@ def main(
         text = json.dumps(result, indent=1, ensure_ascii=False)
         (docs / "results" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         print("\n".join("  " + " | ".join(row(result, claim)) for claim in result["claims"]), flush=True)
-        results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((docs / "results").glob("*.json"))]
-        (docs / "results.md").write_text(table(results), encoding="utf-8")
+        write_table(docs)
+
+
+def write_table(docs: pathlib.Path = ROOT / "docs") -> None:
+    """Writes results.md from what is recorded, without running anything."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((docs / "results").glob("*.json"))]
+    (docs / "results.md").write_text(table(results), encoding="utf-8")
+    readme = docs.parent / "README.md"
+    if readme.exists():
+        before, marked, rest = readme.read_text(encoding="utf-8").partition(FRONT[0])
+        after = rest.partition(FRONT[1])[2]
+        if marked:
+            readme.write_text(f"{before}{FRONT[0]}\n{front(results)}\n{FRONT[1]}{after}", encoding="utf-8")
 
 
 def examples() -> list[str]:
@@ -181,6 +203,19 @@ def written(value: float, claim: Claim) -> str:
 
 def unit(claim: Claim) -> str:
     return f" {claim['unit']}" if "unit" in claim else ""
+
+
+def front(results: list[dict[str, Any]]) -> str:
+    """The lines of the table that the README shows."""
+    lines = ["| what | published | measured | example |", "|---|---|---|---|"]
+    for result in results:
+        for claim in result["claims"]:
+            if claim["number"] in HEADLINES.get(result["example"], ()):
+                what, published, _, found, _ = (cell.replace("|", "\\|") for cell in row(result, claim))
+                lines.append(
+                    f"| {what} | {published} | {found} | [{result['example']}](examples/{result['example']}.py) |"
+                )
+    return "\n".join(lines)
 
 
 def table(results: list[dict[str, Any]]) -> str:

@@ -1,5 +1,6 @@
 """Flax modules used by more than one domain, and what belongs to them."""
 
+from stepax.nn import filters
 from stepax.nn.activations import elu, leaky_relu, maxout, relu, sigmoid, softmax, tanh
 from stepax.nn.cnn import CNN
 from stepax.nn.features import feature_maps
@@ -14,6 +15,7 @@ __all__ = [
     "conv_output_size",
     "elu",
     "feature_maps",
+    "filters",
     "leaky_relu",
     "maxout",
     "relu",
