@@ -8,7 +8,7 @@ weights N(0, 1). From that start not every run learns all ten digits. An output 
 by a large step, hardly learns under a quadratic cost (σ' is nearly 0), and then a whole digit is missing, which costs
 ten points. With 30 hidden units this happens in about one run of twenty; with 100, whose sums are larger at the start,
 in most (Nielsen warns of it: "some training runs give results quite a bit worse"). A plain NumPy version in float64
-loses as many. Runs that learn all digits come to within 0.4 points of his. His third chapter has the cure, weights
+shows it too. Runs that learn all digits come to within 0.4 points of his. His third chapter has the cure, weights
 N(0, 1/n) for n inputs, and then every run learns all digits. Both starts are recorded.
 
 Reference:
