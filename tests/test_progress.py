@@ -101,7 +101,9 @@ def user() -> Iterator[tuple[subprocess.Popen[bytes], fdpexpect.fdspawn]]:
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     # Not pexpect.spawn: it forks, and JAX warns of that.
-    with subprocess.Popen([sys.executable, "-c", SCRIPT], stdin=other, stdout=other, stderr=other) as process:
+    # A process that was started in the background ignores Ctrl-C, and so would those that it starts.
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + SCRIPT
+    with subprocess.Popen([sys.executable, "-c", script], stdin=other, stdout=other, stderr=other) as process:
         os.close(other)
         child = fdpexpect.fdspawn(main, encoding="utf-8", timeout=120)
         yield process, child

@@ -115,13 +115,21 @@ def test_a_csv_makes_the_round_trip_through_processes(tmp_path, prices):
     np.testing.assert_allclose(read[1][:, 1], read[0][:, 2], atol=30)
 
 
+# A process that was started in the background ignores Ctrl-C, and so would those that it starts: the tests', perhaps.
+INTERRUPTIBLE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("stepax", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.fixture
 def user(tmp_path):
     """A long training in a terminal of its own, 120 characters wide."""
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
     options = ["--data", "iris", "--model", "linear", "--epochs", "100000", "--no-figures"]
-    command = [sys.executable, "-m", "stepax", "train", *options]
+    command = [sys.executable, "-c", INTERRUPTIBLE, "train", *options]
     terminal = {**environment(), "TERM": "xterm-256color"}
     # Not pexpect.spawn: it forks, and JAX warns of that.
     with subprocess.Popen(command, stdin=other, stdout=other, stderr=other, cwd=tmp_path, env=terminal) as running:
