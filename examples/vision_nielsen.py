@@ -9,7 +9,7 @@ by a large step, hardly learns under a quadratic cost (σ' is nearly 0), and the
 ten points. With 30 hidden units this happens in about one run of twenty; with 100, whose sums are larger at the start,
 in most (Nielsen warns of it: "some training runs give results quite a bit worse"). A plain NumPy version in float64
 shows it too. Runs that learn all digits come to within 0.4 points of his. His third chapter has the cure, weights
-N(0, 1/n) for n inputs, and then every run learns all digits. Both starts are recorded.
+N(0, 1/n) for n inputs; both starts are run.
 
 Reference:
     Nielsen, Neural Networks and Deep Learning, 2015, chapters 1 and 3 (on the first 50,000 images, as here).
