@@ -84,7 +84,7 @@ def main(
         result = run(name, docs / "figures" / f"{name}.png")
         text = json.dumps(result, indent=1, ensure_ascii=False)
         (docs / "results" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-        print("\n".join("  " + " | ".join(row(result, claim)) for claim in result["claims"]), flush=True)
+        print("\n".join("  " + " | ".join(row(result, claim)) for claim in claims(name, result["numbers"])), flush=True)
         write_table(docs)
 
 
@@ -124,8 +124,7 @@ def run(name: str, figure: pathlib.Path) -> dict[str, Any]:
     started = time.perf_counter()
     numbers = module.main(**({"figure": figure} if draws else {}))
     seconds = time.perf_counter() - started
-    claims = getattr(module, "CLAIMS", [{"what": f"{name}: {number}", "number": number} for number in numbers])
-    if missing := {claim["number"] for claim in claims} - set(numbers):
+    if missing := {claim["number"] for claim in claims(name, numbers)} - set(numbers):
         print(f"  not measured here: {', '.join(sorted(missing))}")
     return {
         "example": name,
@@ -136,9 +135,13 @@ def run(name: str, figure: pathlib.Path) -> dict[str, Any]:
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES},
         "figure": draws,
-        "claims": claims,
         "numbers": numbers,
     }
+
+
+def claims(name: str, numbers: dict[str, Any]) -> list[Claim]:
+    """What an example's numbers have to show; without claims of its own, the numbers themselves."""
+    return getattr(load(name), "CLAIMS", [{"what": f"{name}: {number}", "number": number} for number in numbers])
 
 
 def machine() -> str:
@@ -207,14 +210,12 @@ def unit(claim: Claim) -> str:
 
 def front(results: list[dict[str, Any]]) -> str:
     """The lines of the table that the README shows."""
-    lines = ["| what | published | measured | example |", "|---|---|---|---|"]
+    lines = ["| what | published | must show | measured | holds | example |", "|---|---|---|---|---|---|"]
     for result in results:
-        for claim in result["claims"]:
+        for claim in claims(result["example"], result["numbers"]):
             if claim["number"] in HEADLINES.get(result["example"], ()):
-                what, published, _, found, _ = (cell.replace("|", "\\|") for cell in row(result, claim))
-                lines.append(
-                    f"| {what} | {published} | {found} | [{result['example']}](examples/{result['example']}.py) |"
-                )
+                cells = [cell.replace("|", "\\|") for cell in row(result, claim)]
+                lines.append(f"| {' | '.join(cells)} | [{result['example']}](examples/{result['example']}.py) |")
     return "\n".join(lines)
 
 
@@ -225,7 +226,8 @@ def table(results: list[dict[str, Any]]) -> str:
         "",
         "Written by `examples/record.py` from `docs/results/*.json`; nothing in here is typed by hand. ± is the "
         "standard deviation over seeds (or splits), and the mean is what must hold. Hyper-parameters are published "
-        "ones or were chosen on validation data; no test set chose any.",
+        "ones or were chosen on validation data; no test set chose any. Where a line speaks of the best epoch, it is the "
+        "best by the test set, as the published number is; the line of the last epoch beside it is free of that choice.",
         "",
         "| what | published | must show | measured | holds | example |",
         "|---|---|---|---|---|---|",
@@ -234,7 +236,7 @@ def table(results: list[dict[str, Any]]) -> str:
         link = f"[{result['example']}](#runs)"
         lines += [
             "| " + " | ".join([*(cell.replace("|", "\\|") for cell in row(result, claim)), link]) + " |"
-            for claim in result["claims"]
+            for claim in claims(result["example"], result["numbers"])
         ]
     lines += [
         "",

@@ -44,8 +44,8 @@ CLAIMS = [
         "published": f"{published}, one run, best epoch",
         "source": "Nielsen, Neural Networks and Deep Learning, ch. 1",
         "number": f"accuracy_{hidden}_{measure}",
-        "low": low,
-        "high": high,
+        # Which seeds learn all digits is seen on the test set: that line shows what his single run is like, no more.
+        **({} if measure == "all_digits" else {"low": low, "high": high}),
         "unit": "%",
         "format": ".2f",
     }

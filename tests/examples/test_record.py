@@ -55,13 +55,13 @@ def test_one_example_is_recorded_beside_the_others(tmp_path: pathlib.Path) -> No
     kept = json.loads((tmp_path / "results" / "basics_losses.json").read_text(encoding="utf-8"))
     assert kept["numbers"]["by_hand"] == pytest.approx(0.1053605, abs=5e-8)
     assert kept["command"] == "python examples/basics_losses.py"
-    other = kept | {"example": "another", "numbers": {}, "claims": [], "figure": True}
+    other = kept | {"example": "basics_backpropagation", "numbers": {}, "figure": True}
     (tmp_path / "results" / "another.json").write_text(json.dumps(other), encoding="utf-8")
     record.main(("basics_losses",), docs=tmp_path)
     table = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert "| 0.1053605 | yes |" in table
-    assert table.index("| another |") < table.index("| basics_losses |")
-    assert "![another](figures/another.png)" in table
+    assert table.index("| basics_backpropagation |") < table.index("| basics_losses |")
+    assert "![basics_backpropagation](figures/basics_backpropagation.png)" in table
 
 
 def test_an_unknown_example_is_named(tmp_path: pathlib.Path) -> None:
