@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stepax.checks import check, check_count, check_key, check_patience, nearest
+from stepax.checks import check, check_count, check_data, check_dropout, check_key, check_patience, nearest
 
 
 def rows(n=4):
@@ -77,6 +77,35 @@ def test_infinities_that_cancel_are_found():
 def test_finite_values_whose_sum_overflows_pass():
     assert check(np.full((8, 4), 3e38, np.float32)) == 8
     assert check(jnp.full((8, 4), 6e4, jnp.float16)) == 8
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_become_infinite_when_jax_casts_them_are_found():
+    x = np.array([[1.0, 1e30], [1e300, 0], [-1e300, 1e300]])
+    message = r"in 2 of 3 rows, the first of them row 1 .*: expected finite numbers \(float64 is cast to float32\)"
+    with pytest.raises(ValueError, match=message):
+        check({"x": x})
+    assert check({"x": x[:1]}) == 1
+    with jax.enable_x64(True):
+        assert check({"x": x}) == 3
+
+
+def test_data_are_a_dict_with_weights_of_at_least_0():
+    assert check_data(rows() | {"weight": np.float32([0, 1, 2, 3])}) == 4
+    for wrong in ((np.ones(4), np.ones(4)), np.ones(4), [{"x": np.ones(4)}], None):
+        with pytest.raises(TypeError, match=r'test: expected a dict of arrays such as \{"x": …, "y": …\}, got'):
+            check_data(wrong, "test")
+    for library in (np, jnp):
+        with pytest.raises(ValueError, match=r'test\["weight"\] is negative in places'):
+            check_data(rows() | {"weight": library.array([[1, 1], [1, -1], [1, 1], [1, 1]])}, "test")
+
+
+def test_dropout():
+    for value in (0, 0.5, np.float32(0.99)):
+        check_dropout(value)
+    for wrong in (-0.1, 1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match=r"dropout: expected a number in \[0, 1\), got"):
+            check_dropout(wrong)
 
 
 def test_large_data_are_checked_quickly():

@@ -119,14 +119,9 @@ def test_the_callers_state_outlives_donation():
     assert float(jax.random.uniform(state.key)) >= 0
 
 
-def test_the_folder_of_the_cache(monkeypatch):
-    monkeypatch.setenv("STEPAX_CACHE", "/a/b")
-    assert cache_folder() == pathlib.Path("/a/b/compiled")
-    monkeypatch.delenv("STEPAX_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/c")
-    assert cache_folder() == pathlib.Path("/c/stepax/compiled")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == pathlib.Path.home() / ".cache" / "stepax" / "compiled"
+def test_compiled_programs_are_kept_beside_the_downloads(monkeypatch):
+    monkeypatch.setenv("STEPAX_CACHE", "~/a")
+    assert cache_folder() == sx.data.cache_dir() / "compiled" == pathlib.Path.home() / "a" / "compiled"
 
 
 @pytest.fixture

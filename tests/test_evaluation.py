@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import stepax as sx
@@ -136,6 +137,49 @@ def test_bad_inputs_are_refused(x, error, message):
         sx.predict(LEARNER, STATE, x)
     with pytest.raises(error):
         sx.evaluate(LEARNER, STATE, {"x": x, "y": np.zeros(1, np.float32)})
+
+
+def classifier(classes=3):
+    learner = sx.supervised(sx.nn.MLP((classes,)), sx.losses.cross_entropy, optax.sgd(0.1))
+    return learner, learner.init(jax.random.key(0), DATA)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [(np.arange(N) % 4, r"y: 2 of 11 labels are not in \[0, 3\): the first is 3, in row 3"), (None, "data: .*target")],
+)
+def test_wrong_labels_are_refused_before_anything_is_compiled(monkeypatch, y, message):
+    monkeypatch.setattr(evaluation, "jit", lambda f: pytest.fail)
+    data = {"x": DATA["x"]} if y is None else {"x": DATA["x"], "y": y}
+    with pytest.raises(ValueError, match=message):
+        sx.evaluate(*classifier(), data)
+
+
+def test_inputs_that_do_not_fit_the_parameters_are_refused():
+    with pytest.raises(ValueError, match=r"x: examples of shape \(3,\) do not fit"):
+        sx.evaluate(*classifier(), {"x": np.zeros((4, 3)), "y": np.zeros(4, int)})
+
+
+@pytest.mark.parametrize("data", [(DATA["x"], DATA["y"]), DATA["x"]])
+def test_data_that_are_no_dict_are_refused(data):
+    with pytest.raises(TypeError, match=r'data: expected a dict of arrays such as \{"x": …, "y": …\}, got'):
+        sx.evaluate(LEARNER, STATE, data)
+
+
+def test_a_dict_for_a_model_of_one_array_is_refused():
+    for learner, state in (classifier(), (LEARNER, STATE)):
+        with pytest.raises(TypeError, match=r"""x: the model cannot take a dict with \['x', 'y'\]; .* data\["x"\]"""):
+            sx.predict(learner, state, DATA)
+    taken = LEARNER._replace(predict=lambda state, x: x["x"] @ state.params + x["y"])
+    assert sx.predict(taken, STATE, DATA).shape == (N,)
+
+
+@pytest.mark.parametrize("call", [sx.evaluate, sx.predict])
+def test_what_is_no_learner_or_state_is_refused(call):
+    with pytest.raises(TypeError, match=r"learner: expected a stepax.Learner, .* got MLP"):
+        call(sx.nn.MLP((2,)), STATE, DATA)
+    with pytest.raises(TypeError, match=r"state: expected a stepax.State, .* got ArrayImpl"):
+        call(LEARNER, STATE.params, DATA)
 
 
 @pytest.mark.parametrize("size", [0, -1])

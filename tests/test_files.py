@@ -71,3 +71,27 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: pathlib.Path, monkeypa
     with pytest.raises(OSError, match="no space"):
         files.write_text(tmp_path / "a", "new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("own", "everybodys", "expected"),
+    [
+        ("/a/b", "/c", "/a/b"),
+        ("~/a", "/c", "{home}/a"),
+        ("", "/c", "/c/stepax"),
+        (None, "~/c", "{home}/c/stepax"),
+        (None, "", "{home}/.cache/stepax"),
+        (None, None, "{home}/.cache/stepax"),
+    ],
+)
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_the_folder_for_what_can_be_made_again(
+    monkeypatch: pytest.MonkeyPatch, platform: str, own: str | None, everybodys: str | None, expected: str
+) -> None:
+    monkeypatch.setattr("sys.platform", platform)
+    for name, value in {"STEPAX_CACHE": own, "XDG_CACHE_HOME": everybodys}.items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert files.cache_dir() == pathlib.Path(expected.format(home=pathlib.Path.home()))

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import stepax as sx
+from stepax import checks
 
 KEY = jax.random.key(0)
 
@@ -227,11 +228,27 @@ def test_anything_is_better_than_nan():
     assert run.state.params == 4
 
 
+def test_a_measure_that_is_nan_for_ever_does_not_improve():
+    never_better = walk()._replace(evaluate=lambda *_: {"loss": jnp.float32(jnp.nan), "weight": jnp.float32(1)})
+    for better in (None, lambda new, best: not new >= best):
+        settings = {"validation": sx.generated(1), "patience": 2, "epochs": 9, "better": better}
+        run = fit(never_better, sx.generated(2), **settings)
+        assert (run.state.params, run.record["steps"]) == (2, 6)
+        assert run.record["stopped"] == "validation/loss has not improved for 2 epochs"
+
+
 @pytest.mark.parametrize("validation", [sx.generated(1), regression(4)])
-def test_an_unknown_monitor_is_named(validation):
-    message = "monitor: unknown measure 'validation/hight'.*'validation/height'"
-    with pytest.raises(ValueError, match=message):
-        fit(walk(), sx.generated(1), validation=validation, patience=1, monitor="validation/hight")
+@pytest.mark.parametrize("monitor", ["validation/hight", "lost", "validation/weight", "weight", "epoch"])
+def test_an_unknown_monitor_is_named(never, validation, monitor):
+    known = "known are 'validation/height', 'validation/loss', 'loss'(;|$)"
+    with pytest.raises(ValueError, match=f"monitor: unknown measure {monitor!r}: {known}"):
+        fit(walk(), sx.generated(1), validation=validation, patience=1, monitor=monitor)
+
+
+def test_what_is_better_is_told_by_the_name_of_a_loss_alone(never):
+    settings = {"validation": sx.generated(1), "patience": 1, "monitor": "validation/height"}
+    with pytest.raises(ValueError, match=r"better: .*'validation/height'.* pass better=operator\.gt"):
+        fit(walk(), sx.generated(1), **settings)
 
 
 def test_the_training_loss_may_be_monitored():
@@ -303,6 +320,34 @@ def test_data(never, data, error, message, name):
     assert name in str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
 
 
+@pytest.mark.parametrize("data", [(regression()["x"], regression()["y"]), regression()["x"], None])
+def test_data_that_are_no_dict(never, data):
+    with pytest.raises(TypeError, match=r'data: expected a dict of arrays such as \{"x": …, "y": …\}, got'):
+        fit(plane(), data)
+    if data is not None:
+        with pytest.raises(TypeError, match="validation: expected a dict of arrays"):
+            fit(plane(), regression(), validation=data)
+
+
+def test_a_model_is_no_learner_and_parameters_are_no_state(never):
+    with pytest.raises(TypeError, match=r"learner: expected a stepax\.Learner, .*supervised.*, got MLP"):
+        fit(sx.nn.MLP((2,)), regression())
+    with pytest.raises(TypeError, match=r"state: expected a stepax\.State, such as run\.state, got dict"):
+        fit(plane(), regression(), state={"w": np.zeros(3)})
+
+
+def test_data_are_looked_at_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr(checks, "check", lambda data, name="data", real=checks.check: seen.append(name) or real(data))
+    fit(plane(), regression(), validation=regression(4))
+    assert seen == ["data", "validation"]
+
+
+def test_complex_numbers_are_refused(never):
+    with pytest.raises(TypeError, match="output: expected real numbers, got complex64"):
+        fit(plane(), changed(x=regression()["x"].astype(np.complex64)))
+
+
 def test_data_without_x(never):
     with pytest.raises(ValueError, match="data: the learner reads the field 'x', and there are only"):
         fit(plane(), {"y": np.zeros(4, np.float32)})
@@ -323,7 +368,7 @@ def test_labels(never, y, error, message, name):
     given = {"data": good, "validation": good, name: changed(y=y)}
     with pytest.raises(error, match=message) as caught:
         fit(learner, given["data"], validation=given["validation"])
-    assert caught.value.__notes__[-1] == f"(found in the argument {name!r} of fit, before compiling)"
+    assert caught.value.__notes__[-1] == f"(found in the argument {name!r}, before compiling)"
 
 
 @pytest.mark.parametrize("loss", [lambda o, b: jnp.mean(o - b["y"]), lambda o, b: (o - b["y"])[None]])

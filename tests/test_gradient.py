@@ -132,3 +132,10 @@ def test_update_is_optax_and_shows_the_rate_where_it_is_exposed():
         rates.append(float(metrics["learning_rate"]))
     np.testing.assert_allclose(rates, [0.5, 0.25, 0.5 / 3], rtol=1e-6)
     np.testing.assert_allclose(params["w"], [1 - sum(rates), 2 + sum(rates)], rtol=1e-6)
+
+
+def test_an_optimizer_that_needs_more_than_the_gradient_is_refused_by_name():
+    params = {"w": array(1, 2)}
+    for optimizer in (optax.lbfgs(), optax.chain(optax.clip(1.0), optax.polyak_sgd())):
+        with pytest.raises(TypeError, match=r"optimizer: expected one that needs the gradient alone.*'?value'?"):
+            sx.update(optimizer, params, optimizer.init(params), params)

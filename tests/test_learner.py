@@ -105,6 +105,7 @@ def test_the_learning_rate_is_a_metric_where_the_optimizer_shows_it():
         ({"loss": "mse"}, r"loss: expected a function \(output, batch\) -> values, got 'mse'"),
         ({"optimizer": "adam"}, "optimizer: expected an Optax optimizer such as optax.adam"),
         ({"optimizer": optax.adam}, "optimizer: expected an Optax optimizer"),
+        ({"metrics": [sx.metrics.accuracy]}, 'metrics: expected a dict such as {"accuracy": .*, got list'),
         ({"metrics": {"hits": 3}}, r"metrics\['hits'\]: expected a function"),
     ],
 )
@@ -128,7 +129,7 @@ def test_values_without_the_batch_axis_are_refused_by_name(values, got):
             own.evaluate(state, BATCH, state.key)
 
 
-def test_a_metric_may_not_take_a_reserved_name():
-    own = learner(weight=sx.losses.mean_absolute_error)
-    with pytest.raises(ValueError, match="metrics: the name 'weight' is reserved"):
-        own.step(own.init(jax.random.key(0), BATCH), BATCH)
+@pytest.mark.parametrize("name", ["epoch", "step", "seconds", "learning_rate", "loss", "weight"])
+def test_a_metric_may_not_take_the_name_of_a_column(name):
+    with pytest.raises(ValueError, match=f"metrics: the name '{name}' is reserved, as are 'epoch', 'learning_rate'"):
+        sx.supervised(plane(), sx.losses.mean_squared_error, optax.sgd(0.5), metrics={name: sx.metrics.accuracy})

@@ -92,3 +92,15 @@ def test_a_source_whose_batches_change_shape_is_an_error_that_says_so():
     next(turns)
     with pytest.raises(ValueError, match=r"argument \[1\]\['data'\]\['x'\]: was float32\[10\], is float32\[20\]"):
         next(turns)
+
+
+def test_what_is_no_learner_source_state_or_count_is_refused():
+    source = sx.in_order(SOURCE, 2)
+    with pytest.raises(TypeError, match=r"chunk: expected a whole number, got float 2.5"):
+        next(sx.epochs(counting(), source, start(), chunk=2.5))
+    with pytest.raises(TypeError, match=r"source: expected a stepax\.Source, as stepax\.shuffled.*, got dict"):
+        next(sx.epochs(counting(), SOURCE, start()))
+    with pytest.raises(TypeError, match=r"learner: expected a stepax\.Learner, .* got MLP"):
+        next(sx.epochs(sx.nn.MLP((2,)), source, start()))
+    with pytest.raises(TypeError, match=r"state: expected a stepax\.State, .* got dict"):
+        next(sx.epochs(counting(), source, {}))

@@ -307,11 +307,11 @@ def test_binary_targets_must_be_in_range():
 
 def test_settings_are_checked():
     batch = {"y": np.zeros(3, int)}
-    for delta in (0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="delta: expected a positive number"):
+    for delta in (0, -1.0, float("nan"), np.ones(3)):
+        with pytest.raises(ValueError, match="delta: expected one positive number"):
             losses.huber(jnp.zeros(3), batch, delta=delta)
-    for smoothing in (-0.1, 1.1):
-        with pytest.raises(ValueError, match=r"smoothing: expected a number in \[0, 1\]"):
+    for smoothing in (-0.1, 1.1, np.zeros(3)):
+        with pytest.raises(ValueError, match=r"smoothing: expected one number in \[0, 1\]"):
             losses.cross_entropy(jnp.zeros((3, 2)), batch, smoothing=smoothing)
 
 

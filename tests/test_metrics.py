@@ -299,3 +299,11 @@ def test_jit_and_vmap_of_one_score(metric):
     np.testing.assert_allclose(jax.jit(metric)(output, batch_of(y, weight)), expected, rtol=1e-5)
     lanes = jax.vmap(metric, (0, None))(np.stack([output, -output]), batch_of(y, weight))
     np.testing.assert_allclose(lanes[0], expected, rtol=1e-5)
+
+
+def test_macro_leaves_out_a_class_of_weight_0_where_scikit_learn_counts_it_as_0():
+    true, predicted, weight = np.array([0, 1, 2]), np.array([0, 1, 0]), np.float32([1, 1, 0])
+    output = np.eye(3, dtype=np.float32)[predicted]
+    assert metrics.f1(output, {"y": true, "weight": weight}, average=metrics.macro) == 1
+    theirs = sklearn.f1_score(true, predicted, average="macro", sample_weight=weight, zero_division=0)
+    assert theirs == pytest.approx(2 / 3)

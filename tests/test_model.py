@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen, nnx
 
@@ -58,6 +59,18 @@ class Net(nnx.Module):
         return self.dropout(self.norm(x))
 
 
+class Drawing(nnx.Module):
+    """Keeps its streams, and draws from one of its own."""
+
+    def __init__(self, rngs):
+        self.rngs = rngs
+        self.dense = nnx.Linear(3, 1, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, x):
+        return self.dropout(self.dense(x)) + jax.random.normal(self.rngs.noise(), (len(x), 1))
+
+
 class Tied(nnx.Module):
     """One layer under two names."""
 
@@ -99,6 +112,31 @@ def test_a_linen_module_without_train_is_the_module():
         output, after = model.apply(params, variables, X, train=train, key=None)
         assert after == {}
         np.testing.assert_allclose(output, X @ params["dense"]["kernel"] + np.zeros((6, 2)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["train", "training", "is_training", "deterministic"])
+@pytest.mark.parametrize("kind", [linen.Module, nnx.Module])
+def test_the_mode_is_told_under_the_name_that_the_module_has_for_it(kind, name):
+    call = {
+        "train": lambda self, x, train: x * train,
+        "training": lambda self, x, training=False: x * training,
+        "is_training": lambda self, x, *, is_training: x * is_training,
+        "deterministic": lambda self, x, deterministic=True: x * (not deterministic),
+    }[name]
+    module = type("Module", (kind,), {"__call__": call})
+    model = sx.from_linen(module()) if kind is linen.Module else sx.from_nnx(lambda rngs: module())
+    params, variables = model.init(jax.random.key(0), X)
+    for train in (True, False):
+        output, _ = model.apply(params, variables, X, train=train, key=jax.random.key(1))
+        np.testing.assert_array_equal(output, X * train)
+
+
+def test_statistics_keep_their_dtype_whatever_the_inputs(x64):
+    model = sx.from_linen(Noisy())
+    params, variables = model.init(jax.random.key(0), X.astype(np.float64))
+    _, after = model.apply(params, variables, X.astype(np.float64), train=True, key=jax.random.key(1))
+    assert {leaf.dtype for leaf in jax.tree.leaves(after)} == {jnp.dtype(jnp.float32)}
+    assert not equal(after, variables)
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +239,16 @@ def test_scaled_takes_integers(dtype):
     np.testing.assert_allclose(output, (whole - 0.5) / 0.25 @ np.asarray(params["kernel"]), rtol=1e-4)
 
 
+def test_scaled_needs_one_array():
+    model = sx.scaled(linen.Dense(1), INPUTS)
+    with pytest.raises(TypeError, match="x: a scaled model expects one array, got dict"):
+        model.init(jax.random.key(0), {"left": X})
+    several = sx.Model(lambda key, x: ({}, {}), lambda p, v, x, *, train, key: ((x, x), v))
+    params, variables = sx.scaled(several, outputs=OUTPUTS).init(jax.random.key(0), X)
+    with pytest.raises(TypeError, match="output: a scaled model expects one array, got tuple"):
+        sx.scaled(several, outputs=OUTPUTS).apply(params, variables, X, train=False, key=None)
+
+
 def test_a_model_is_scaled_once():
     with pytest.raises(ValueError, match="scaled already"):
         sx.scaled(sx.scaled(linen.Dense(1), INPUTS), outputs=OUTPUTS).init(jax.random.key(0), X)
@@ -267,6 +315,31 @@ def test_nnx_gradient_inside_scan(net):
     assert jax.tree.structure(after) == jax.tree.structure((params, variables))
     assert not equal(after, (params, variables))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
+
+
+def test_nnx_modules_that_keep_their_streams_draw_by_the_key():
+    model = sx.from_nnx(lambda rngs: Drawing(rngs))
+    params, variables = model.init(jax.random.key(0), X)
+    assert (set(params), variables) == ({"dense"}, {})
+    train, _ = both(model)
+    first, again, other = (train(params, variables, X, jax.random.key(seed))[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).all()
+    assert len(np.unique(first)) == len(X)
+
+
+def test_nnx_modules_that_keep_their_streams_train_in_a_compiled_loop():
+    learner = sx.supervised(sx.from_nnx(lambda rngs: Drawing(rngs)), sx.losses.mean_squared_error, optax.adam(0.1))
+    source = sx.in_order({"x": X, "y": X.sum(1)}, 2)
+    start = learner.init(jax.random.key(0), {"x": X})
+    state, metrics = next(sx.epochs(learner, source, start))
+    assert not equal(state.params, start.params)
+    by_hand = start
+    for i in range(source.length):
+        by_hand, _ = learner.step(by_hand, source.take(source.order(0), i))
+    for one, other in zip(jax.tree.leaves(state.params), jax.tree.leaves(by_hand.params), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(metrics["loss"]).all()
 
 
 def test_nnx_tied_parameters_are_one_and_train_is_found_by_signature():

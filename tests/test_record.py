@@ -125,6 +125,10 @@ def test_a_damaged_record_is_refused(folder: pathlib.Path) -> None:
         (folder / "run.json").write_text(json.dumps(fields))
         with pytest.raises(RunError, match=f"damaged: {name} missing"):
             record.load(folder)
+    for history in ({}, {"step": [1, 2]}, {"epoch": [1], "step": 2}, {"epoch": [1, 2], "step": [5]}):
+        (folder / "run.json").write_text(json.dumps({**json.loads(whole), "history": history}))
+        with pytest.raises(RunError, match="damaged: history holds"):
+            record.load(folder)
 
 
 def test_a_state_of_another_run_is_refused(run: Run, folder: pathlib.Path) -> None:

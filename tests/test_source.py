@@ -116,8 +116,29 @@ def test_a_batch_of_nothing_is_refused(size):
 
 
 def test_no_data_are_refused():
-    with pytest.raises(ValueError, match="data: its number of rows: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match=r'data\["x"\] is empty'):
         sx.in_order(rows(0), 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ({"x": np.zeros(3), "y": np.zeros(2)}, ValueError, r'data\["y"\] has 2 rows, but data\["x"\] has 3'),
+        ({"x": np.array([1, np.nan])}, ValueError, r'data\["x"\] holds NaN or inf'),
+        ((np.zeros(3), np.zeros(3)), TypeError, "data: expected a dict of arrays .*, got tuple"),
+        ({"x": np.zeros(2), "weight": np.array([1, -1])}, ValueError, r'data\["weight"\] is negative in places'),
+    ],
+)
+def test_bad_data_are_refused(data, error, message):
+    with pytest.raises(error, match=message):
+        sx.shuffled(data, 2, jax.random.key(0))
+    with pytest.raises(error, match=message):
+        sx.in_order(data, 2)
+
+
+def test_a_number_is_no_key():
+    with pytest.raises(TypeError, match="key: expected a typed key"):
+        sx.shuffled(rows(3), 2, 0)
 
 
 def test_class_weights_by_hand():
@@ -149,3 +170,10 @@ def test_class_weights_are_those_of_scikit_learn(labels):
 def test_class_weights_need_integer_labels(y):
     with pytest.raises(TypeError, match=r"y: expected integer labels of shape \[n\]"):
         sx.class_weights({"y": y})
+
+
+def test_class_weights_need_labels():
+    with pytest.raises(ValueError, match=r"data: expected labels under the name 'y', and there are only \['x'\]"):
+        sx.class_weights({"x": np.zeros(2)})
+    with pytest.raises(TypeError, match=r"data: expected a dict of arrays .*, got ndarray"):
+        sx.class_weights(np.zeros(2))

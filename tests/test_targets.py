@@ -97,3 +97,10 @@ def test_picking_by_label_and_by_distribution() -> None:
 def test_a_label_that_cannot_be_checked_gives_nan_where_it_is_wrong() -> None:
     picked = jax.jit(targets.pick)(jnp.ones((2, 3)), jnp.array([1, 7]))
     np.testing.assert_array_equal(picked, [1, np.nan])
+
+
+def test_complex_numbers_are_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="output: expected real numbers, got complex64"):
+        targets.at_least_float32(jnp.zeros(2, jnp.complex64))
+    with pytest.raises(TypeError, match="y: expected real numbers, got complex128"):
+        targets.aligned(jnp.zeros(2), np.zeros(2, complex))

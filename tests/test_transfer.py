@@ -130,6 +130,11 @@ def test_a_pattern_that_matches_nothing_lists_the_paths(trained):
         sx.transfer(*trained, train="heads")
 
 
+def test_what_is_no_regular_expression_is_refused(trained):
+    with pytest.raises(ValueError, match=r"train: '\(' is no regular expression: missing \)"):
+        sx.transfer(*trained, train="(")
+
+
 def test_other_shapes_are_named(trained):
     network, params, variables = trained
     wider = sx.transfer(network.clone(features=(4, 4, 5)), params, variables, train="head")

@@ -4,14 +4,14 @@ Every message names the argument, what came, and what was expected.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["check", "check_count", "check_key", "check_patience", "nearest"]
+__all__ = ["check", "check_count", "check_data", "check_dropout", "check_key", "check_patience", "nearest"]
 
 
 def check(batch: Any, name: str = "data") -> int:
@@ -26,7 +26,8 @@ def check(batch: Any, name: str = "data") -> int:
 
     Raises:
         TypeError: A leaf is no array, or holds objects, text or dates.
-        ValueError: No arrays, no rows, different numbers of rows, or rows with NaN or inf.
+        ValueError: No arrays, no rows, different numbers of rows, or rows with NaN or inf, or with numbers beyond the
+            dtype that JAX will cast them to (float32 where 64 bits are off).
 
     >>> check({"x": np.zeros((3, 2)), "y": np.zeros(2)})
     Traceback (most recent call last):
@@ -39,6 +40,38 @@ def check(batch: Any, name: str = "data") -> int:
     for path, leaf in leaves.items():
         _check_finite(path, leaf)
     return rows
+
+
+def check_data(data: Any, name: str = "data") -> int:
+    """Refuse what is not a dict of arrays that :func:`check` lets pass, with weights that may be used.
+
+    Args:
+        data: A dict such as ``{"x": [n, …], "y": [n], "weight": [n]}``.
+        name: What the caller calls the argument.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        TypeError: It is no dict, or as in :func:`check`.
+        ValueError: A ``weight`` is negative, or as in :func:`check`.
+    """
+    if not isinstance(data, Mapping):
+        raise TypeError(f'{name}: expected a dict of arrays such as {{"x": …, "y": …}}, got {type(data).__name__}')
+    rows = check(data, name)
+    if any((weight < 0).any() for weight in jax.tree.leaves(data.get("weight", ()))):
+        raise ValueError(f'{name}["weight"] is negative in places: expected weights of at least 0')
+    return rows
+
+
+def check_dropout(value: float) -> None:
+    """Refuse a share of values to drop that is not in [0, 1).
+
+    Raises:
+        ValueError: It is negative, 1 or more, or nan.
+    """
+    if not 0 <= value < 1:
+        raise ValueError(f"dropout: expected a number in [0, 1), got {value}")
 
 
 def check_key(key: Any, name: str = "key") -> None:
@@ -140,14 +173,21 @@ def _check_rows(leaves: dict[str, Any]) -> int:
 
 def _check_finite(path: str, leaf: Any) -> None:
     """Raise if a row of ``leaf`` holds NaN or inf, saying how many rows do and which is the first."""
-    if _is_key(leaf) or not jnp.issubdtype(leaf.dtype, np.inexact) or _all_finite(leaf):
+    if _is_key(leaf) or not jnp.issubdtype(leaf.dtype, np.inexact):
+        return
+    given, dtype = leaf.dtype, jax.dtypes.canonicalize_dtype(leaf.dtype)
+    # JAX's own cast would make inf of what is too large, and NumPy would warn.
+    with np.errstate(all="ignore"):
+        leaf = leaf if given == dtype else leaf.astype(dtype)
+    if _all_finite(leaf):
         return
     # Stays on the device of a JAX array, which may be too large, or spread too wide, to be copied to the host.
     xp = jnp if isinstance(leaf, jax.Array) else np
     bad = np.asarray(~xp.isfinite(leaf).reshape(leaf.shape[0], -1).all(axis=1))
+    cast = "" if given == dtype else f" ({given} is cast to {dtype})"
     raise ValueError(
         f"{path} holds NaN or inf in {bad.sum()} of {len(bad)} rows, the first of them row {bad.argmax()} "
-        "(counted from 0): expected finite numbers"
+        f"(counted from 0): expected finite numbers{cast}"
     )
 
 

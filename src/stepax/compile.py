@@ -1,6 +1,5 @@
 """The only place that compiles for the user: options by backend, persistent cache, one program for one shape."""
 
-import os
 import pathlib
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -9,6 +8,7 @@ from typing import Any
 
 import jax
 
+from stepax.files import cache_dir
 from stepax.typing import Tree
 
 __all__ = ["Program", "cache_folder", "compile_seconds", "jit", "options", "signature"]
@@ -53,12 +53,8 @@ def options(backend: str) -> dict[str, Any]:
 
 
 def cache_folder() -> pathlib.Path:
-    """Where compiled programs are kept between runs: ``STEPAX_CACHE``, else the user's cache folder."""
-    base = (
-        os.environ.get("STEPAX_CACHE")
-        or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "stepax"
-    )
-    return pathlib.Path(base) / "compiled"
+    """Where compiled programs are kept between runs: ``compiled`` in :func:`stepax.data.cache_dir`."""
+    return cache_dir() / "compiled"
 
 
 @cache

@@ -1,6 +1,6 @@
 """Measuring and using a trained learner: exact weighted means over data, and whole outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from stepax.checks import check, check_count
 from stepax.compile import jit
-from stepax.learner import Learner, State
+from stepax.learner import Learner, State, check_learner
 from stepax.source import Source, in_order
 from stepax.typing import Array, Key, Metrics, Tree
 
-__all__ = ["Evaluation", "evaluate", "predict"]
+__all__ = ["Evaluation", "evaluate", "missing", "predict", "rehearse"]
 
 # Examples that go through a model at once: enough to fill a machine, few enough to stay in its caches.
 BATCH = 256
@@ -27,6 +27,10 @@ class Evaluation:
         learner: Whose ``evaluate`` is used.
         data: A dict of arrays, as in training, or a source.
         batch_size: Examples that go through the model at once.
+
+    Raises:
+        TypeError: Data that are no dict of arrays of numbers.
+        ValueError: Data that are empty, ragged or not finite, or have negative weights.
     """
 
     def __init__(self, learner: Learner, data: Any, batch_size: int = BATCH) -> None:
@@ -63,6 +67,53 @@ def _measure(learner: Learner, take: Callable[[Tree, Any], Any]) -> Callable[...
     return jit(measure)
 
 
+def rehearse(learner: Learner, state: State, data: Any, name: str = "data") -> Metrics:
+    """Traces the learner's measure over all the data, so that losses see wrong labels before anything is compiled.
+
+    Inputs are abstract, all else is as it is.
+
+    Args:
+        learner: Whose ``evaluate`` is used.
+        state: Its state, or the shapes of one.
+        data: A dict of arrays, as in training. Of a source nothing is looked at.
+        name: What the caller calls the argument.
+
+    Returns:
+        The shapes of the metrics; of a source ``{}``.
+
+    Raises:
+        TypeError: Labels of the wrong kind.
+        ValueError: Labels outside the classes, shapes that do not match, or a field that is missing.
+    """
+    if not isinstance(data, Mapping):
+        return {}
+    inputs = {
+        field: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data[field])
+        for field in data
+        if field == "x"
+    }
+    try:
+        return jax.eval_shape(
+            lambda state, inputs: learner.evaluate(state, {**data, **inputs}, state.key), state, inputs
+        )
+    except KeyError as error:
+        raise missing(name, data, error) from error
+    except (TypeError, ValueError) as error:
+        error.add_note(f"(found in the argument {name!r}, before compiling)")
+        raise
+
+
+def missing(name: str, data: Any, error: KeyError) -> Exception:
+    """What to raise where a learner looked up a field that the data lack: a sentence that names both."""
+    if not isinstance(data, Mapping):
+        return error
+    # Our losses say in words what they miss; a plain look-up says the name alone.
+    said = str(error.args[0])
+    if " " in said:
+        return ValueError(f"{name}: {said}")
+    return ValueError(f"{name}: the learner reads the field {said!r}, and there are only {sorted(data)}")
+
+
 def evaluate(
     learner: Learner, state: State, data: Any, *, key: Key | None = None, batch_size: int = BATCH
 ) -> dict[str, float]:
@@ -80,18 +131,23 @@ def evaluate(
         The metrics by name, ``loss`` and ``weight`` among them.
 
     Raises:
-        TypeError: Data that are no arrays of numbers.
-        ValueError: Data that are empty, ragged or not finite.
+        TypeError: Before anything is compiled: no learner or state; data that are no dict of arrays of numbers; labels
+            of the wrong kind.
+        ValueError: Likewise: data that are empty, ragged or not finite, have negative weights, or lack a field; labels
+            outside the classes; inputs that do not fit the parameters (see :func:`predict`).
     """
-    if not isinstance(data, Source):
-        check(data)
-    return {
-        name: float(value) for name, value in jax.device_get(Evaluation(learner, data, batch_size)(state, key)).items()
-    }
+    check_learner(learner, state)
+    evaluation = Evaluation(learner, data, batch_size)
+    rehearse(learner, state, data)
+    return {name: float(value) for name, value in jax.device_get(evaluation(state, key)).items()}
 
 
 def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) -> Any:
     """The model's output for inputs of any number.
+
+    Inputs are held against the parameters, not against the examples of the training, which a state does not keep. A
+    model that flattens (:class:`stepax.nn.MLP`, and :class:`stepax.nn.CNN` after its convolutions) takes any shape that
+    gives as many features; a model over time or space may take any length or size.
 
     Args:
         learner: What was trained.
@@ -103,9 +159,10 @@ def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) 
         The output, ``[n, …]``, as NumPy arrays.
 
     Raises:
-        TypeError: Inputs that are no arrays of numbers.
-        ValueError: Inputs that are empty, not finite, or of another shape than the model was trained on.
+        TypeError: No learner or state; inputs that are no arrays of numbers, or a dict where the model takes an array.
+        ValueError: Inputs that are empty, not finite, or do not fit the parameters.
     """
+    check_learner(learner, state)
     check(x, "x")
     check_count("batch_size", batch_size)
     count = jax.tree.leaves(x)[0].shape[0]
@@ -117,7 +174,12 @@ def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) 
         rows = np.minimum(np.arange(first, first + size), count - 1)
         return jax.tree.map(lambda leaf: leaf[rows], x)
 
-    outputs = [jax.device_get(program(state, batch(first))) for first in range(0, count, size)]
+    try:
+        outputs = [jax.device_get(program(state, batch(first))) for first in range(0, count, size)]
+    except (AttributeError, TypeError) as error:
+        if not (isinstance(x, Mapping) and "x" in x):
+            raise
+        raise TypeError(f'x: the model cannot take a dict with {sorted(x)}; of data pass data["x"] alone') from error
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *outputs)
 
 

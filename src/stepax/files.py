@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and JSON that keeps every float."""
+"""Files that are whole or not there, JSON that keeps every float, and the folder for what can be made again."""
 
 import json
 import math
@@ -8,11 +8,21 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["one_line", "parsed", "read_json", "write_json", "write_text"]
+__all__ = ["cache_dir", "one_line", "parsed", "read_json", "write_json", "write_text"]
 
 # JSON has no NaN and no infinities: they are written as an object with this one field, ``{"float": "nan"}``, ``"inf"``
 # or ``"-inf"``.
 FLOAT = "float"
+
+
+def cache_dir() -> pathlib.Path:
+    """The folder for what can be made again, such as downloads and compiled programs: ``$STEPAX_CACHE``.
+
+    Without it ``$XDG_CACHE_HOME/stepax``, else ``~/.cache/stepax``, on every platform. The folder may not exist yet.
+    """
+    # Not pooch's rule of the platform: who compiles would pay for its import.
+    usual = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "stepax")
+    return pathlib.Path(os.environ.get("STEPAX_CACHE") or usual).expanduser()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

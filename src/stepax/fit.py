@@ -15,11 +15,11 @@ import numpy as np
 
 from stepax import checks
 from stepax.compile import compile_seconds, jit
-from stepax.evaluation import Evaluation
-from stepax.learner import Learner, State
+from stepax.evaluation import BATCH, Evaluation, missing, rehearse
+from stepax.learner import Learner, State, check_learner
 from stepax.loop import copied, epochs
 from stepax.record import parameter_hash
-from stepax.source import Source, shuffled
+from stepax.source import Source, in_order, shuffled
 from stepax.typing import Key, Metrics
 
 __all__ = ["Report", "Run", "closing", "collected", "fit", "training"]
@@ -78,7 +78,7 @@ def training(
     validation: Any = None,
     patience: int | None = None,
     monitor: str = "validation/loss",
-    better: Callable[[float, float], bool] = operator.lt,
+    better: Callable[[float, float], bool] | None = None,
     state: State | None = None,
 ) -> Iterator[Report]:
     """``fit`` as a generator: progress bars, logs and checkpoints are functions around it.
@@ -102,36 +102,35 @@ def training(
         TypeError: As in ``fit``, when called: before anything is compiled.
         ValueError: Likewise.
     """
+    check_learner(learner, state)
     checks.check_key(key)
     checks.check_count("epochs", epochs)
     checks.check_patience(patience, validation)
     learner_key, data_key = jax.random.split(key)
     source = data if isinstance(data, Source) else _shuffled(data, batch_size, data_key)
+    watched = validation
     if validation is not None and not isinstance(validation, Source):
-        checks.check(validation, "validation")
+        watched = in_order(validation, BATCH, name="validation")
+    # All the data stand for a batch here: a permutation would have to be compiled.
+    batch = data if isinstance(data, Mapping) else _first(source)
     try:
-        # All the data stand for a batch here: a permutation would have to be compiled.
-        like = jax.eval_shape(learner.init, learner_key, data if isinstance(data, Mapping) else _first(source))
+        like = state or jax.eval_shape(learner.init, learner_key, batch)
     except KeyError as error:
-        raise _missing("data", data, error) from error
-    _rehearse(learner, state or like, data, "data")
-    measured = _rehearse(learner, state or like, validation, "validation")
-    if (
-        patience is not None
-        and measured  # a source shows its measures only when it is measured
-        and monitor.startswith("validation/")
-        and monitor.removeprefix("validation/") not in measured
-    ):
-        raise ValueError(
-            f"monitor: unknown measure {checks.nearest(monitor, [f'validation/{name}' for name in measured])}"
-        )
+        raise missing("data", data, error) from error
+    rehearse(learner, like, data)
+    measured = rehearse(learner, like, validation, "validation")
+    if patience is not None:
+        if isinstance(watched, Source) and not measured:
+            measured = jax.eval_shape(learner.evaluate, like, _first(watched), like.key)
+        _check_monitor(monitor, learner, like, batch, measured)
+        better = better or _better(monitor)
     if state is not None and int(state.step) >= epochs * source.length:
         made = f"{int(state.step)} steps already, and {epochs} epochs are {epochs * source.length}"
         raise ValueError(f"epochs: the state has made {made}")
     if state is None:
         state = _initial(learner)(learner_key, _first(source))
-    evaluation = None if validation is None else Evaluation(learner, validation)
-    return _reports(learner, source, state, epochs, evaluation, _Best(patience, monitor, better))
+    evaluation = None if watched is None else Evaluation(learner, watched)
+    return _reports(learner, source, state, epochs, evaluation, _Best(patience, monitor, better or operator.lt))
 
 
 def _first(source: Source) -> Any:
@@ -144,48 +143,34 @@ def _initial(learner: Learner) -> Callable[[Key, Any], State]:
 
 
 def _shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
-    count = checks.check(data)
-    if batch_size is not None:
-        checks.check_count("batch_size", batch_size)
-        if batch_size > count:
-            warnings.warn(
-                f"batch_size: {batch_size} is more than the {count} examples; every batch takes all of them",
-                stacklevel=4,
-            )
-    return shuffled(data, batch_size, key)
-
-
-def _rehearse(learner: Learner, state: State, data: Any, name: str) -> Metrics:
-    """Traces the learner's measure over all the data, so that losses see wrong labels before anything is compiled.
-
-    Inputs are abstract, all else is as it is. Returns the shapes of the metrics.
-    """
-    if not isinstance(data, Mapping):
-        return {}
-    inputs = {
-        field: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data[field])
-        for field in data
-        if field == "x"
-    }
-    try:
-        return jax.eval_shape(
-            lambda state, inputs: learner.evaluate(state, {**data, **inputs}, state.key), state, inputs
+    source = shuffled(data, batch_size, key)
+    count = jax.tree.leaves(data)[0].shape[0]
+    if batch_size is not None and batch_size > count:
+        warnings.warn(
+            f"batch_size: {batch_size} is more than the {count} examples; every batch takes all of them",
+            stacklevel=4,
         )
-    except KeyError as error:
-        raise _missing(name, data, error) from error
-    except (TypeError, ValueError) as error:
-        error.add_note(f"(found in the argument {name!r} of fit, before compiling)")
-        raise
+    return source
 
 
-def _missing(name: str, data: Any, error: KeyError) -> Exception:
-    if not isinstance(data, Mapping):
-        return error
-    # Our losses say in words what they miss; a plain look-up says the name alone.
-    said = str(error.args[0])
-    if " " in said:
-        return ValueError(f"{name}: {said}")
-    return ValueError(f"{name}: the learner reads the field {said!r}, and there are only {sorted(data)}")
+def _check_monitor(monitor: str, learner: Learner, state: State, batch: Any, measured: Metrics) -> None:
+    """Refuses a measure that the history will not have, before an epoch is spent on it."""
+    known = [f"validation/{name}" for name in measured if name != "weight"]
+    if monitor in known:
+        return
+    known += [name for name in jax.eval_shape(learner.step, state, batch)[1] if name != "weight"]
+    if monitor not in known:
+        raise ValueError(f"monitor: unknown measure {checks.nearest(monitor, known)}")
+
+
+def _better(monitor: str) -> Callable[[float, float], bool]:
+    """The order of what is a loss by its name; nothing is guessed of other names."""
+    if monitor.endswith("loss"):
+        return operator.lt
+    raise ValueError(
+        f"better: nothing says whether more or less of {monitor!r} is better; "
+        "pass better=operator.gt for more, as of an accuracy, or better=operator.lt for less, as of an error"
+    )
 
 
 class _Best:
@@ -200,11 +185,10 @@ class _Best:
         """Takes an epoch's row in; returns why to stop, or an empty string."""
         if self.patience is None:
             return ""
-        if self.monitor not in row:
-            raise ValueError(f"monitor: unknown measure {checks.nearest(self.monitor, row)}")
         value, self.age = row[self.monitor], self.age + 1
-        # Nothing compares with NaN, and anything is better.
-        if self.state is None or math.isnan(self.value) or self.better(value, self.value):
+        # Nothing compares with NaN: a number is better, and another NaN is not.
+        improved = not math.isnan(value) and (math.isnan(self.value) or self.better(value, self.value))
+        if self.state is None or improved:
             self.state, self.value, self.age = copied(state), value, 0
         return f"{self.monitor} has not improved for {self.patience} epochs" if self.age >= self.patience else ""
 
@@ -268,7 +252,7 @@ def fit(
     validation: Any = None,
     patience: int | None = None,
     monitor: str = "validation/loss",
-    better: Callable[[float, float], bool] = operator.lt,
+    better: Callable[[float, float], bool] | None = None,
     state: State | None = None,
     progress: bool = True,
 ) -> Run:
@@ -288,7 +272,8 @@ def fit(
         patience: Stop after so many epochs without improvement, and return the best state; ``None`` trains to the end
             and returns the last one.
         monitor: The measure that ``patience`` watches, as the history names it.
-        better: ``(new, best) -> bool``: ``operator.lt`` for a loss, ``operator.gt`` for an accuracy.
+        better: ``(new, best) -> bool``: ``operator.lt`` for an error, ``operator.gt`` for an accuracy. ``None`` is
+            ``operator.lt`` for a ``monitor`` whose name ends with ``loss``; others need one. NaN is never better.
         state: Where to go on; ``None`` starts afresh.
         progress: Whether to show a progress bar where there is a terminal or a notebook.
 
@@ -296,9 +281,10 @@ def fit(
         The run: state, history, record.
 
     Raises:
-        TypeError: Before anything is compiled: a key, data or labels of the wrong kind.
-        ValueError: Likewise: data that are empty, ragged or not finite; labels outside the classes; settings out of
-            range; a loss with a wrong shape.
+        TypeError: Before anything is compiled: a learner, a state, a key, data or labels of the wrong kind.
+        ValueError: Likewise: data that are empty, ragged or not finite, or have negative weights; labels outside the
+            classes; settings out of range; a ``monitor`` that the history will not have, or of which nothing says what
+            is ``better``; a loss with a wrong shape.
     """
     compiled = compile_seconds()
     reports = training(

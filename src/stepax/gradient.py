@@ -110,8 +110,19 @@ def update(
     Returns:
         The parameters and the optimizer's state after the step, and ``{"learning_rate": …}`` where the optimizer
         exposes it (``optax.inject_hyperparams``), else ``{}``.
+
+    Raises:
+        TypeError: The optimizer asks for more than the gradient, as ``optax.lbfgs`` does for its line search.
     """
-    updates, opt_state = optimizer.update(grads, opt_state, params)
+    try:
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+    except TypeError as error:
+        if "required keyword-only" not in str(error):
+            raise
+        raise TypeError(
+            "optimizer: expected one that needs the gradient alone, such as optax.adam; "
+            f"optax.lbfgs and others that read the loss cannot be used ({error})"
+        ) from error
     found = optax.tree.get_all_with_path(opt_state, "learning_rate")
     metrics = {"learning_rate": jnp.asarray(found[0][1], jnp.float32)} if found else {}
     return optax.apply_updates(params, updates), opt_state, metrics

@@ -11,7 +11,10 @@ from stepax.gradient import gradient, reduce, update
 from stepax.model import as_model
 from stepax.typing import Array, Gradient, Key, Loss, Metric, Metrics, Objective, Tree
 
-__all__ = ["Learner", "State", "new_state", "step_key", "supervised"]
+__all__ = ["Learner", "State", "check_learner", "new_state", "step_key", "supervised"]
+
+# Columns of a history, which a metric of the same name would overwrite.
+RESERVED = ("epoch", "learning_rate", "loss", "seconds", "step", "weight")
 
 
 class State(NamedTuple):
@@ -51,6 +54,21 @@ class Learner(NamedTuple):
     predict: Callable[[State, Any], Any]
 
 
+def check_learner(learner: Any, state: Any = None) -> None:
+    """Refuse what is no learner, such as a model, or no state, such as parameters.
+
+    Raises:
+        TypeError: ``learner`` is no ``Learner``, or ``state`` is neither a ``State`` nor ``None``.
+    """
+    if not isinstance(learner, Learner):
+        raise TypeError(
+            "learner: expected a stepax.Learner, as stepax.supervised(model, loss, optimizer) makes it, "
+            f"got {type(learner).__name__}"
+        )
+    if not isinstance(state, State | None):
+        raise TypeError(f"state: expected a stepax.State, such as run.state, got {type(state).__name__}")
+
+
 def new_state(key: Key, params: Tree, variables: Tree, opt_state: Tree, extra: dict[str, Tree] | None = None) -> State:
     """The state before the first step.
 
@@ -84,12 +102,15 @@ def supervised(
         The learner. Its batches are dicts with ``x``, what the loss reads (``y``), and optionally ``weight``.
 
     Raises:
-        TypeError: The model is neither a module nor a model; the optimizer or a loss is not what it should be.
-        ValueError: When first traced, a loss whose values have no batch axis.
+        TypeError: The model is neither a module nor a model; the optimizer, a loss or the metrics are not what they
+            should be. In the first step, an optimizer that asks for more than the gradient (``optax.lbfgs``).
+        ValueError: A metric has the name of a column of the history; when first traced, a loss whose values have no
+            batch axis.
     """
     model = as_model(model)
-    metrics = dict(metrics or {})
+    metrics = {} if metrics is None else metrics
     _check_settings(loss, optimizer, metrics)
+    metrics = dict(metrics)
 
     def objective(train: bool) -> Objective:
         def values(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
@@ -122,7 +143,13 @@ def supervised(
     return Learner(init, step, evaluate, predict)
 
 
-def _check_settings(loss: Any, optimizer: Any, metrics: Mapping[str, Any]) -> None:
+def _check_settings(loss: Any, optimizer: Any, metrics: Any) -> None:
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f'metrics: expected a dict such as {{"accuracy": stepax.metrics.accuracy}}, got {type(metrics).__name__}'
+        )
+    if taken := sorted(set(RESERVED) & set(metrics)):
+        raise ValueError(f"metrics: the name {taken[0]!r} is reserved, as are {', '.join(map(repr, RESERVED))}")
     for name, function in {"loss": loss, **{f"metrics[{name!r}]": metric for name, metric in metrics.items()}}.items():
         if not callable(function):
             raise TypeError(f"{name}: expected a function (output, batch) -> values, got {function!r}")

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from stepax.checks import check_count
 from stepax.compile import Program, compile_seconds, jit, signature
-from stepax.learner import Learner, State
+from stepax.learner import Learner, State, check_learner
 from stepax.source import Source
 from stepax.typing import Metrics, Tree
 
@@ -42,10 +43,17 @@ def epochs(
         metrics, each ``[steps]``.
 
     Raises:
+        TypeError: No learner, source or state; ``chunk`` is no whole number.
         ValueError: ``chunk`` is below 1; the step changes the state's structure, shapes or dtypes.
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk: expected at least one step, got {chunk}")
+    check_learner(learner, state)
+    if not isinstance(source, Source):
+        raise TypeError(
+            "source: expected a stepax.Source, as stepax.shuffled(data, batch_size, key) makes it, "
+            f"got {type(source).__name__}"
+        )
+    if chunk is not None:
+        check_count("chunk", chunk)
     capacity = min(chunk or source.length, source.length)
     program = _program(learner, source.take, capacity, signature((state, source.order(0))))
     state = copied(state)

@@ -84,14 +84,14 @@ def huber(output: Array, batch: Batch, *, delta: float | Array = 1.0) -> Array:
         ``[batch, …]``, the shape of ``y``.
 
     Raises:
-        ValueError: The shapes do not match, or ``delta`` is not positive.
+        ValueError: The shapes do not match, or ``delta`` is not one positive number.
 
     Reference:
         Huber, "Robust Estimation of a Location Parameter", 1964.
     """
     concrete = host_values(delta)
-    if concrete is not None and not concrete > 0:
-        raise ValueError(f"delta: expected a positive number, got {delta}")
+    if jnp.ndim(delta) or (concrete is not None and not concrete > 0):
+        raise ValueError(f"delta: expected one positive number, got {delta}")
     output, y = aligned(output, target(batch))
     return optax.losses.huber_loss(output, y, delta=delta)
 
@@ -122,8 +122,8 @@ def cross_entropy(output: Array, batch: Batch, *, smoothing: float | Array = 0.0
     [0.1054]
     """
     concrete = host_values(smoothing)
-    if concrete is not None and not 0 <= concrete <= 1:
-        raise ValueError(f"smoothing: expected a number in [0, 1], got {smoothing}")
+    if jnp.ndim(smoothing) or (concrete is not None and not 0 <= concrete <= 1):
+        raise ValueError(f"smoothing: expected one number in [0, 1], got {smoothing}")
     log_probabilities = jax.nn.log_softmax(at_least_float32(output))
     values = -pick(log_probabilities, target(batch))
     if concrete == 0:

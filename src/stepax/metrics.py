@@ -6,7 +6,7 @@ their weighted mean: ``accuracy``, ``binary_accuracy``, ``top_k``, ``absolute_er
 Of whole outputs, after ``predict``, since they are no means of batches: ``confusion_matrix``, ``precision``,
 ``recall``, ``f1``, ``roc_auc``, ``root_mean_squared_error``, ``r_squared``. They honour ``batch["weight"]``, whose
 shape is a prefix of the target's; weight 0 is the same as absence. They equal scikit-learn's functions of these names,
-zero divisions included.
+zero divisions included, but for :func:`macro` where a class occurs only at weight 0: scikit-learn counts it, as 0.
 
 Every function is pure, and works under jit and vmap.
 """

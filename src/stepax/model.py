@@ -13,6 +13,9 @@ from stepax.typing import Array, Key, Tree
 
 __all__ = ["Model", "as_model", "from_linen", "from_nnx", "scaled"]
 
+# The arguments by which modules are told that they are trained, and what says so.
+IN_TRAINING = {"train": True, "training": True, "is_training": True, "deterministic": False}
+
 
 class Model(NamedTuple):
     """A model as two pure functions.
@@ -48,16 +51,14 @@ def from_linen(module: linen.Module) -> Model:
     """The ``Model`` of a Linen module.
 
     Args:
-        module: A module with ``__call__(x)`` or ``__call__(x, train)``; the latter is told by its signature. In
-            training, every random stream that it asks for (dropout's, or one of its own) comes from the step's key.
+        module: A module with ``__call__(x)`` or ``__call__(x, train)``; the latter is told by its signature, and so
+            are ``training``, ``is_training`` and ``deterministic`` (``not train``). In training, every random stream
+            that it asks for (dropout's, or one of its own) comes from the step's key.
 
     Returns:
         The pair. ``variables`` are the collections that the module makes beside ``params``, such as ``batch_stats``.
     """
-    takes_train = "train" in inspect.signature(type(module).__call__).parameters
-
-    def mode(train: bool) -> dict[str, Any]:
-        return {"train": train} if takes_train else {}
+    mode = _mode(type(module))
 
     def init(key: Key, x: Any) -> tuple[Tree, Tree]:
         variables = dict(module.init(flat(key), x, **mode(False)))
@@ -77,9 +78,21 @@ def from_linen(module: linen.Module) -> Model:
                 f"x: examples of shape {shapes} do not fit the parameters of this model. "
                 + str(error).split(" (http")[0]
             ) from error
-        return output, {**variables, **changed}
+        return output, {**variables, **_in_dtypes_of(variables, changed)}
 
     return Model(init, apply)
+
+
+def _mode(module: Any) -> Callable[[bool], dict[str, Any]]:
+    """``train -> arguments`` that tell a module of this class whether it is trained, as its signature names them."""
+    names = IN_TRAINING.keys() & inspect.signature(module.__call__).parameters
+    return lambda train: {name: IN_TRAINING[name] == train for name in names}
+
+
+def _in_dtypes_of(before: Tree, after: Tree) -> Tree:
+    """``after`` in the dtypes of ``before``: statistics of float64 inputs stay float32, as the parameters do."""
+    dtypes = {path: leaf.dtype for path, leaf in jax.tree_util.tree_leaves_with_path(before)}
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: leaf.astype(dtypes.get(path, leaf.dtype)), after)
 
 
 class _Scaling(Protocol):
@@ -107,6 +120,10 @@ def scaled(model: Any, inputs: _Scaling | None = None, outputs: _Scaling | None 
 
     Returns:
         The scaled model.
+
+    Raises:
+        TypeError: ``model`` is no model; when first used, inputs or outputs that are scaled are several arrays.
+        ValueError: When first used, the model is scaled already, or its scaling is of another shape than its inputs.
     """
     inner = as_model(model)
     given = {"inputs": inputs, "outputs": outputs}
@@ -115,6 +132,7 @@ def scaled(model: Any, inputs: _Scaling | None = None, outputs: _Scaling | None 
     def standardized(x: Any, scaling: Tree) -> Any:
         if "inputs" not in scaling:
             return x
+        _check_one_array("x", x)
         mean, scale = scaling["inputs"]["mean"], scaling["inputs"]["scale"]
         if jnp.shape(mean) not in ((), x.shape[1:]):
             raise ValueError(
@@ -137,10 +155,16 @@ def scaled(model: Any, inputs: _Scaling | None = None, outputs: _Scaling | None 
         rest = {name: value for name, value in variables.items() if name != "scaling"}
         output, rest = inner.apply(params, rest, standardized(x, own), train=train, key=key)
         if "outputs" in own:
+            _check_one_array("output", output)
             output = _beside(own["outputs"]["mean"], output) + _beside(own["outputs"]["scale"], output) * output
         return output, {**rest, "scaling": own}
 
     return Model(init, apply)
+
+
+def _check_one_array(name: str, value: Any) -> None:
+    if not hasattr(value, "ndim"):
+        raise TypeError(f"{name}: a scaled model expects one array, got {type(value).__name__}")
 
 
 def _beside(value: Array, x: Array) -> Array:
@@ -151,11 +175,12 @@ def _beside(value: Array, x: Array) -> Array:
 def from_nnx(constructor: Callable[[Any], Any]) -> Model:
     """The ``Model`` of a Flax NNX module, over plain dicts.
 
-    The graph stays outside, and dropout is reseeded from the step's key: so the module can be traced, differentiated,
-    scanned and mapped like any function.
+    The graph stays outside, and dropout and every other random stream are reseeded from the step's key: so the module
+    can be traced, differentiated, scanned and mapped like any function.
 
     Args:
-        constructor: Makes the module from its random streams: ``lambda rngs: Net(10, rngs=rngs)``.
+        constructor: Makes the module from its random streams: ``lambda rngs: Net(10, rngs=rngs)``. Its ``__call__`` is
+            that of :func:`from_linen`; dropout and batch normalisation change their mode without an argument, too.
 
     Returns:
         The pair. ``params`` are the module's ``nnx.Param``; ``variables`` hold its other state (batch statistics),
@@ -172,19 +197,18 @@ def from_nnx(constructor: Callable[[Any], Any]) -> Model:
             raise TypeError(f"constructor: expected it to return an NNX module, got {type(module).__name__}")
         return module
 
-    abstract = nnx.eval_shape(checked)
-    takes_train = "train" in inspect.signature(type(abstract).__call__).parameters
+    def abstract(train: bool) -> Any:
+        settings = {"deterministic": not train, "use_running_average": not train}
+        # Inside: a module's own streams draw a key where they are asked for a view.
+        return nnx.eval_shape(lambda: nnx.view(checked(), **settings, raise_if_not_found=False))
 
     def split(module: Any) -> Any:
         return nnx.split(module, nnx.Param, nnx.RngState, ...)
 
-    graphs = {
-        train: split(
-            nnx.view(abstract, deterministic=not train, use_running_average=not train, raise_if_not_found=False)
-        )[0]
-        for train in (True, False)
-    }
-    _, *kinds = split(abstract)
+    modules = {train: abstract(train) for train in (True, False)}
+    graphs = {train: split(module)[0] for train, module in modules.items()}
+    mode = _mode(type(modules[True]))
+    _, *kinds = split(modules[True])
     params_like, streams_like, variables_like = map(nnx.to_pure_dict, kinds)
 
     def init(key: Key, x: Any) -> tuple[Tree, Tree]:
@@ -197,7 +221,7 @@ def from_nnx(constructor: Callable[[Any], Any]) -> Model:
         states = _with_keys_of(params_like, params), streams, _with_keys_of(variables_like, variables)
         module = nnx.merge(graphs[train], *states, copy=True)
         try:
-            output = module(x, train=train) if takes_train else module(x)
+            output = module(x, **mode(train))
         except TypeError as error:
             # Where Linen compares shapes with its parameters', NNX finds out in the product of the two.
             if "dot_general" not in str(error) and "conv_general" not in str(error):

@@ -185,7 +185,15 @@ def load(folder: str | os.PathLike) -> dict[str, Any]:
     wrong = [name for name, expected in FIELDS.items() if not isinstance(record.get(name), expected)]
     if wrong:
         raise RunError(f"run {folder}: {RECORD} is damaged: {', '.join(wrong)} missing or of the wrong kind")
+    if not _is_history(record["history"]):
+        raise RunError(f"run {folder}: {RECORD} is damaged: history holds no lists of one length, epoch and step among")
     return record
+
+
+def _is_history(measures: dict[str, Any]) -> bool:
+    """Whether there is a list for each measure, with one entry per epoch."""
+    lengths = {len(values) if isinstance(values, list) else None for values in measures.values()}
+    return {"epoch", "step"} <= measures.keys() and len(lengths) == 1 and None not in lengths
 
 
 def restore(folder: str | os.PathLike, like: "State") -> "State":

@@ -1,7 +1,7 @@
 """Where batches come from: pure functions of the position, so that ``state.step`` alone says which batch comes next."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stepax.checks import check_count
+from stepax.checks import check_count, check_data, check_key
 from stepax.compile import jit
 from stepax.typing import Array, Key, Tree
 
@@ -44,9 +44,14 @@ def shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
 
     Returns:
         The source.
+
+    Raises:
+        TypeError: ``data`` is no dict of arrays of numbers, ``batch_size`` no whole number, or ``key`` no typed key.
+        ValueError: ``data`` are empty, ragged or not finite, or have negative weights; ``batch_size`` is below 1; there
+            are several keys.
     """
-    count = _count(data)
-    permutation = _permutation(count)
+    check_key(key)
+    permutation = _permutation(check_data(data))
     return _rows(data, batch_size, lambda epoch: permutation(key, epoch))
 
 
@@ -55,9 +60,22 @@ def _permutation(count: int) -> Callable[[Key, int], Array]:
     return jit(lambda key, epoch: jax.random.permutation(jax.random.fold_in(key, epoch), count))
 
 
-def in_order(data: Any, batch_size: int | None) -> Source:
-    """The examples of ``data`` in their own order, each once an epoch; the last batch is filled up at weight 0."""
-    rows = jnp.arange(_count(data))
+def in_order(data: Any, batch_size: int | None, *, name: str = "data") -> Source:
+    """The examples of ``data`` in their own order, each once an epoch; the last batch is filled up at weight 0.
+
+    Args:
+        data: As in :func:`shuffled`.
+        batch_size: As in ``shuffled``.
+        name: What the caller calls ``data``, for messages.
+
+    Returns:
+        The source.
+
+    Raises:
+        TypeError: As in ``shuffled``.
+        ValueError: As in ``shuffled``.
+    """
+    rows = jnp.arange(check_data(data, name))
     return _rows(data, batch_size, lambda epoch: rows)
 
 
@@ -80,8 +98,13 @@ def class_weights(data: Any) -> dict[str, Any]:
         A new dict with ``weight``, ``[n]`` float32.
 
     Raises:
-        TypeError: ``y`` does not hold integers.
+        TypeError: ``data`` is no dict, or ``y`` does not hold integers.
+        ValueError: There is no ``y``.
     """
+    if not isinstance(data, Mapping):
+        raise TypeError(f'data: expected a dict of arrays such as {{"x": …, "y": …}}, got {type(data).__name__}')
+    if "y" not in data:
+        raise ValueError(f"data: expected labels under the name 'y', and there are only {sorted(data)}")
     labels = np.asarray(data["y"])
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"y: expected integer labels of shape [n], got {labels.dtype} of shape {labels.shape}")
@@ -91,15 +114,10 @@ def class_weights(data: Any) -> dict[str, Any]:
     return {**data, "weight": weight.reshape((-1,) + (1,) * (own.ndim - 1)) * own}
 
 
-def _count(data: Any) -> int:
-    return jax.tree.leaves(data)[0].shape[0]
-
-
 def _rows(data: Any, batch_size: int | None, permutation: Callable[[int], Array]) -> Source:
     """Batches of ``data`` by the rows that ``permutation`` gives for an epoch."""
-    count = _count(data)
+    count = jax.tree.leaves(data)[0].shape[0]
     check_count("batch_size", 1 if batch_size is None else batch_size)
-    check_count("data: its number of rows", count)
     size = count if batch_size is None else min(batch_size, count)
     length = -(-count // size)
     missing = length * size - count

@@ -42,7 +42,7 @@ def at_least_float32(output: Any) -> Array:
     """An output as float32, or float64 where it is that: sums of exponentials and squares need more than 16 bits.
 
     Raises:
-        TypeError: The output is a tree, not an array.
+        TypeError: The output is a tree, not an array, or complex.
     """
     if not hasattr(output, "dtype"):
         raise TypeError(
@@ -50,7 +50,13 @@ def at_least_float32(output: Any) -> Array:
             "a model with several outputs needs a loss that picks one"
         )
     output = jnp.asarray(output)
+    _check_real("output", output)
     return output.astype(jnp.promote_types(output.dtype, jnp.float32))
+
+
+def _check_real(name: str, array: Any) -> None:
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}; take real parts or magnitudes first")
 
 
 def host_values(array: Any) -> np.ndarray | None:
@@ -71,9 +77,11 @@ def aligned(output: Array, y: Array) -> tuple[Array, Array]:
         Both in the shape of ``y``, in float32 at least.
 
     Raises:
+        TypeError: One of them is complex.
         ValueError: The shapes differ otherwise; nothing is broadcast.
     """
     output = at_least_float32(output)
+    _check_real("y", y)
     if output.shape == (*y.shape, 1):
         output = output[..., 0]
     if output.shape != y.shape:

@@ -39,7 +39,7 @@ def test_other_data_are_measured_on_all_rows_by_the_names_of_columns_and_classes
     (tmp_path / "mine.csv").write_text("\n".join([",".join([*header, "kind"]), *lines]))
     done = call("evaluate", iris_run, "--data", "mine.csv", "--json")
     assert done.status == 2
-    assert "target" in done.err  # the run's own data are no table with a target column
+    assert "its target column is not known" in done.err
 
 
 def test_another_table_of_a_run_on_a_table(call, prices, prices_run, tmp_path):
@@ -49,6 +49,25 @@ def test_another_table_of_a_run_on_a_table(call, prices, prices_run, tmp_path):
     found = json.loads(call("evaluate", prices_run, "--data", "other.csv", "--json").out)
     assert found["examples"] == 50
     assert found["r_squared"] > 0.999
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("size,price\n1,2\n", "other.csv has no column 'age': known are 'size', 'price'\n"),
+        ("size,age,price\n1,,2\n", "other.csv, line 2: column 'age' holds '': expected a finite number\n"),
+    ],
+)
+def test_what_another_table_lacks_is_told_without_options_of_training(call, prices_run, tmp_path, text, message):
+    (tmp_path / "other.csv").write_text(text)
+    done = call("evaluate", prices_run, "--data", "other.csv")
+    assert (done.status, done.err) == (2, f"error: {message}")
+
+
+def test_columns_that_the_training_had_not_may_be_text(call, prices, prices_run, tmp_path):
+    lines = prices.read_text().splitlines()
+    (tmp_path / "other.csv").write_text("\n".join(f"{'x' if i else 'city'},{line}" for i, line in enumerate(lines)))
+    assert json.loads(call("evaluate", prices_run, "--data", "other.csv", "--json").out)["examples"] == 200
 
 
 def test_an_archive_with_test_rows_of_its_own(call, digits_run, tmp_path):

@@ -51,11 +51,11 @@ def test_a_regression_answers_in_raw_units_and_its_loss_has_none():
     np.testing.assert_allclose(sx.predict(built.learner, zero, rows["x"]), np.full((len(rows["x"]), 1), mean))
     measured = sx.evaluate(built.learner, zero, rows)
     assert measured["loss"] == pytest.approx(np.mean(np.square((rows["y"] - mean) / scale)), rel=1e-4)
-    assert measured["absolute_error"] == pytest.approx(np.abs(rows["y"] - mean).mean(), rel=1e-4)
+    assert measured["mean_absolute_error"] == pytest.approx(np.abs(rows["y"] - mean).mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("text", "metric"), [("", "accuracy"), ("--data gates", "accuracy"), ("--data diabetes", "absolute_error")]
+    ("text", "metric"), [("", "accuracy"), ("--data gates", "accuracy"), ("--data diabetes", "mean_absolute_error")]
 )
 def test_training_reports_the_measure_of_its_kind_and_the_rate(text, metric):
     made, rows = prepared(text)

@@ -15,6 +15,7 @@ import numpy as np
 import pexpect
 import pytest
 from pexpect import fdpexpect
+from PIL import Image
 from tests.cli.processes import environment, process
 
 import stepax as sx
@@ -104,6 +105,31 @@ def test_a_reader_that_has_enough_gets_no_traceback(tmp_path, iris_run):
     assert done.stderr == ""
 
 
+def test_a_training_goes_on_when_the_reader_has_enough(tmp_path):
+    options = "--data iris --model linear --epochs 1 --no-figures --log --out run"
+    command = f"{sys.executable} -m stepax train {options} 2>&1 | true; echo ${{PIPESTATUS[0]}}"
+    shell = ["bash", "-c", command]
+    done = subprocess.run(
+        shell, capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=120, check=True
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_warning_is_one_line(tmp_path):
+    for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png", "b/note.txt"):
+        path = tmp_path / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".txt":
+            path.write_text("no image")
+        else:
+            Image.new("L", (4, 4)).save(path)
+    small = ("--model", "linear", "--epochs", 1, "--no-figures", "--log", "--test-fraction", 0.5)
+    done = process("train", "--data", "images", *small, cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert done.err.splitlines()[0] == "warning: left out, not PNG or JPEG files: images/b/note.txt"
+
+
 def test_a_csv_makes_the_round_trip_through_processes(tmp_path, prices):
     shutil.copy(prices, tmp_path / "prices.csv")
     options = ("--model", "linear", "--learning-rate", 0.1, "--no-figures", "--log", "--epochs", 40)
@@ -147,7 +173,7 @@ def test_a_terminal_shows_a_bar_and_a_table_and_stops_at_ctrl_c(user):
     child.expect(r"epoch \d+/100000")
     child.expect("steps/s")
     running.send_signal(signal.SIGINT)
-    child.expect("interrupted\r\n")
+    child.expect("interrupted: the model is not saved; runs/iris-linear-1 keeps tensorboard\r\n")
     child.expect(pexpect.EOF)
     assert "Traceback" not in child.before
     assert running.wait(60) == 130

@@ -86,5 +86,14 @@ def test_single_numbers_are_flat_and_tables_show_everything():
         for table in tables(named, "runs/[x]"):
             console.print(table)
     text = capture.get()
-    for shown in ("runs/[x]", "1,234", "0.5000", "R²", "[cat]", "0.667", "7"):
+    for shown in ("runs/[x]", "1,234", "0.50000", "R²", "[cat]", "0.667", "7"):
         assert shown in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(34139.4, "34,139"), (1234567.8, "1,234,568"), (4.26614, "4.2661"), (0.0137381, "0.013738"), (2e-7, "2e-07")],
+)
+def test_numbers_have_five_significant_digits(value, shown):
+    table = tables({"loss": value}, "x", "loss (standardized)")[0]
+    assert [list(column.cells) for column in table.columns] == [["loss (standardized)"], [shown]]

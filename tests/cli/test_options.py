@@ -49,9 +49,21 @@ def test_positional_arguments_of_predict():
     assert (wanted.run, wanted.file, wanted.rows) == (pathlib.Path("run"), pathlib.Path("x.csv"), 3)
 
 
-@pytest.mark.parametrize("arguments", [["train", "--feature", "3"], ["predict", "run"], ["tran"], []])
-def test_what_does_not_parse_ends_with_2(capsys, arguments):
-    with pytest.raises(SystemExit) as leaving:
+def test_names_of_columns_are_taken_as_they_are():
+    data = parse(["train", "--columns", "a", "None", "--drop", "b c"]).data
+    assert (data.columns, data.drop) == (("a", "None"), ("b c",))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--feature", "3"], "unrecognized options: --feature, 3; perhaps you meant: --features WIDTH ..."),
+        (["predict", "run"], "missing from stepax predict: FILE; see stepax predict --help"),
+        (["tran"], "unknown subcommand 'tran': known are 'train', .*; did you mean 'train'"),
+        ([], "expected one of .train, evaluate, predict, plot, info.; see stepax --help"),
+    ],
+)
+def test_what_does_not_parse_is_an_error_of_one_line(capsys, arguments, message):
+    with pytest.raises(ValueError, match=message):
         parse(arguments)
-    assert leaving.value.code == 2
-    assert "stepax" in "".join(capsys.readouterr())
+    assert "".join(capsys.readouterr()) == ""

@@ -88,6 +88,7 @@ def test_a_path_is_kept_so_that_the_run_can_be_read_from_elsewhere(prices, monke
         ("--data and --model perceptron --optimizer sgd", "--optimizer does not apply to --model perceptron"),
         ("--data and --model perceptron --loss hinge", "--loss does not apply to --model perceptron"),
         ("--data and --model perceptron --standardize yes", "--standardize yes does not apply"),
+        ("--data and --model perceptron --class-weights", "--class-weights does not apply to --model perceptron"),
         ("--data and --model perceptron --learning-rate 0", "--learning-rate"),
         ("--data diabetes --loss cross-entropy", "is not for numbers; there are mean-squared-error"),
         ("--epochs 0", "--epochs: expected at least 1"),
@@ -98,7 +99,8 @@ def test_a_path_is_kept_so_that_the_run_can_be_read_from_elsewhere(prices, monke
         ("--patience 0", "patience"),
         ("--learning-rate -1", "--learning-rate"),
         ("--schedule cosin", "did you mean 'cosine'"),
-        ("--data digits --target y", "target='y' does not apply to digits"),
+        ("--target y", "--target does not apply to the built-in data set digits; did you forget --data FILE.csv"),
+        ("--size 3 4", "--size does not apply to the built-in data set digits; did you forget --data FOLDER"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_reason(text, message):

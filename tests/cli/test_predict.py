@@ -47,7 +47,9 @@ def test_the_table_is_short_and_says_what_is_left(call, digits_run, tmp_path):
     lines = done.out.strip().splitlines()
     assert lines[0].split() == ["input", "prediction", "probability"]
     assert len(lines) == 5
-    assert lines[-1].startswith("3 of 30 answers")
+    assert lines[-1] == "3 of 30 answers; --out FILE.csv writes them all"
+    done = call("predict", digits_run, "x.npy", "--rows", 3, "--out", "x.csv")
+    assert done.out.strip().splitlines()[-1] == "3 of 30 answers"
 
 
 def test_archives_arrays_and_images_get_the_same_answers(call, digits_run, tmp_path):
@@ -55,17 +57,18 @@ def test_archives_arrays_and_images_get_the_same_answers(call, digits_run, tmp_p
     pixels = np.round(test["x"][:4, ..., 0] * 255).astype(np.uint8)
     np.save(tmp_path / "x.npy", pixels)
     np.savez(tmp_path / "x.npz", x=pixels)
+    np.save(tmp_path / "one.npy", pixels[3])
     for i, image in enumerate(pixels):
         path = tmp_path / "images" / f"{'ab'[i % 2]}" / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
     answers = {}
-    for name in ("x.npy", "x.npz", "images"):
+    for name in ("x.npy", "x.npz", "one.npy", "images"):
         assert call("predict", digits_run, name, "--out", f"{name}.csv", "--rows", 0).out == ""
         answers[name] = {row.pop("input"): row for row in rows_of(tmp_path / f"{name}.csv")}
     assert answers["x.npy"] == answers["x.npz"]
     assert list(answers["images"]) == ["a/0.png", "a/2.png", "b/1.png", "b/3.png"]
-    assert answers["images"]["b/3.png"] == answers["x.npy"]["4"]
+    assert answers["images"]["b/3.png"] == answers["x.npy"]["4"] == answers["one.npy"]["1"]
 
 
 def test_one_image_of_another_size_needs_resize(call, digits_run, tmp_path):

@@ -1,7 +1,11 @@
 import json
+import pathlib
 
 import numpy as np
 import pytest
+
+from stepax.cli import train
+from stepax.cli.console import program
 
 
 def test_a_run_leaves_record_checkpoint_logs_and_figures(digits_run):
@@ -12,7 +16,7 @@ def test_a_run_leaves_record_checkpoint_logs_and_figures(digits_run):
     record = json.loads((digits_run / "run.json").read_text())
     assert [row["loss"] for row in rows] == record["history"]["loss"]
     assert {"test/accuracy", "test/loss", "test/macro_f1", "validation/loss"} <= record["metrics"].keys()
-    assert record["settings"]["seed"] == 0
+    assert (record["settings"]["seed"], record["settings"]["key"]) == (0, [0, 0])
     assert {path.stem for path in (digits_run / "figures").iterdir()} == {
         "learning_curves",
         "confusion_matrix",
@@ -29,9 +33,9 @@ def test_it_says_what_is_trained_how_it_went_and_what_can_be_done_next(digits_ru
         "model      cnn: 662 parameters, features 4, dense 8, kernel 3 3, dropout 0.3, normalize yes, activation relu",
         "training   cross-entropy, adam, cosine schedule, rate 0.003, batch 64, 2 epochs, 42 steps, seed 0",
         "Test rows",
-        f"stepax evaluate {digits_run}",
-        f"stepax predict {digits_run} FILE",
-        f"tensorboard --logdir {digits_run.parent}",
+        f"{program()} evaluate {digits_run}",
+        f"{program()} predict {digits_run} FILE",
+        "the curves, step by step",
     ):
         assert line in out
 
@@ -39,7 +43,8 @@ def test_it_says_what_is_trained_how_it_went_and_what_can_be_done_next(digits_ru
 def test_a_row_for_each_epoch_goes_to_standard_error(digits_run):
     lines = digits_run.with_name("err").read_text().splitlines()
     assert [line.split()[0] for line in lines if line.split()[:1] in (["1"], ["2"])] == ["1", "2"]
-    assert lines[-1] == "all epochs done (42 steps)"
+    assert lines[-2:] == ["all epochs done (42 steps)", "drawing figures …"]
+    assert any(line.startswith("warning: in 42 steps the running averages of batch") for line in lines)
 
 
 def small(*arguments):
@@ -89,7 +94,8 @@ def test_early_stopping_keeps_the_best_state_and_says_so(call, tmp_path):
     ("options", "message"),
     [
         (("--data", "diabetes", "--class-weights"), "--class-weights is for classes"),
-        (("--data", "t.csv"), "needs the name of its target column"),
+        (("--data", "t.csv"), "needs the name of its target column: pass --target one of 'size', 'price'"),
+        (("--data", "t.csv", "--target", "price", "--drop", "sise"), "--drop: t.csv has no column 'sise'"),
         (("--data", "t.csv", "--target", "prise"), "did you mean 'price'"),
         (("--data", "no.csv"), "no file or folder 'no.csv'"),
         (("--out", "."), "holds something already"),
@@ -102,3 +108,77 @@ def test_what_cannot_be_trained_is_an_error_before_anything_is_made(call, tmp_pa
     assert message in done.err
     assert done.err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("where", "log", "what", "left"),
+    [
+        ("measures", (), "nothing is saved", []),
+        ("measures", ("json",), "the model is not saved; run keeps epochs.jsonl", ["run"]),
+        ("print_tables", (), "the run is saved in run; `{program} plot run` draws figures that are missing", ["run"]),
+    ],
+)
+def test_ctrl_c_ends_in_one_line_that_says_what_is_kept(call, tmp_path, monkeypatch, where, log, what, left):
+    monkeypatch.setattr(train, where, interrupted)
+    done = call(*small(*log, "--data", "iris", "--model", "linear", "--epochs", 2, "--out", "run"))
+    assert done.status == 130
+    assert done.err.splitlines()[-1] == "interrupted: " + what.replace("{program}", program())
+    assert "Traceback" not in done.err
+    assert [path.name for path in tmp_path.iterdir()] == left
+    if where == "print_tables":
+        assert call("evaluate", "run").status == 0
+
+
+def test_what_an_interrupted_run_leaves_does_not_block_the_next(call, monkeypatch):
+    options = small("tensorboard", "json", "--data", "iris", "--model", "linear", "--epochs", 2, "--out", "run")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(train, "measures", interrupted)
+        assert call(*options).status == 130
+    assert call(*options).status == 0
+    done = call(*options)
+    assert (done.status, done.err) == (2, "error: --out: run holds a finished run; --overwrite replaces it\n")
+    assert call(*options, "--overwrite").status == 0
+
+
+def test_few_rows_are_told_to_leave_none_for_validation(call):
+    first = call(*small("--data", "xor", "--epochs", 1)).out.splitlines()[0]
+    assert "4 training, validation none (fewer than 100 rows), 4 test rows" in first
+    assert "validation none, " in call(*small("--data", "iris", "--validation", 0, "--epochs", 1)).out
+
+
+def test_a_table_with_text_is_used_by_its_other_columns(call, prices, tmp_path):
+    header, *rows = prices.read_text().splitlines()
+    lines = [f"id;city;{header}", *(f"{i};Bonn;{row}" for i, row in enumerate(rows))]
+    (tmp_path / "t.csv").write_text("\n".join(lines).replace(",", ";"))
+    options = small("--data", "t.csv", "--target", "price", "--model", "linear", "--epochs", 2, "--out", "run")
+    done = call(*options)
+    assert "'city' holds 'Bonn'" in done.err
+    assert "--drop or --columns" in done.err
+    assert call(*options, "--drop", "id", "city").status == 0
+    assert json.loads(call("evaluate", "run", "--data", "t.csv", "--json").out)["examples"] == 200
+    assert call("evaluate", "run").status == 0
+    done = call("predict", "run", "t.csv", "--rows", 1)
+    assert (done.status, done.err) == (0, "")
+
+
+def test_the_loss_of_a_regression_is_called_that_of_standardized_targets(call, prices):
+    done = call(*small("--data", prices, "--target", "price", "--model", "linear", "--epochs", 1, "--out", "run"))
+    for text in (done.out, done.err):
+        assert "loss (standardized)" in text
+    assert "mean_absolute_error" in done.err
+    assert "mean absolute error" in done.out
+    assert {"loss", "validation/loss"} <= json.loads(pathlib.Path("run/run.json").read_text())["history"].keys()
+    assert "loss (standardized)" in call("evaluate", "run").out
+
+
+@pytest.mark.parametrize(("found", "command"), [("/bin/tensorboard", "tensorboard --logdir ."), (None, None)])
+def test_tensorboard_is_named_where_it_is_installed(call, monkeypatch, found, command):
+    monkeypatch.setattr(train.shutil, "which", lambda name: found)
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    out = call(*small("tensorboard", "--data", "xor", "--epochs", 1, "--out", "run")).out
+    assert ("pip install tensorboard shows them" in out) == (command is None)
+    assert (out.splitlines()[-1].strip() == command) == (command is not None)

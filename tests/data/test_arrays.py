@@ -84,7 +84,11 @@ def test_kinds_of_targets(archive):
         ({"x": X, "y": Y, "y_test": Y}, ValueError, "has no array 'x_test'"),
         ({"x": X, "x_train": X, "y": Y}, ValueError, "holds both 'x' and 'x_train'"),
         ({"x": X, "X": X, "y": Y}, ValueError, "holds 'x' twice"),
-        ({"x": X, "y": Y, "x_tset": X}, ValueError, "an unexpected array 'x_tset'.* did you mean 'x_test'"),
+        (
+            {"x": X, "y": Y, "x_tset": X},
+            ValueError,
+            "array 'x_tset'.* mean 'x_test'.; expected x and y, or x_train",
+        ),
         ({"x": X, "y": Y[:-1]}, ValueError, r'\["y"\] has 19 rows, but .*\["x"\] has 20'),
         (
             {"x": np.where(X == 6, np.nan, X), "y": Y},

@@ -119,13 +119,24 @@ def test_the_odd_size_is_named(folder):
         load(folder.root)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "1.gif", "deeper/1.png", "folder.png/1.png"])
-def test_what_is_no_image_is_named(folder, name):
+def test_other_files_are_left_out_with_a_warning(folder):
+    folder("a/0.png", grey(0))
+    for name in ("1.gif", "notes.txt"):
+        (folder.root / "a" / name).write_bytes(b"text")
+    with pytest.warns(UserWarning, match=r"left out, not PNG or JPEG files: .*1\.gif and 1 other files"):
+        assert len(load(folder.root, test_fraction=0).train["y"]) == 1
+    (folder.root / "a" / "notes.txt").unlink()
+    with pytest.warns(UserWarning, match=r"left out, not PNG or JPEG files: .*1\.gif$"):
+        load(folder.root, test_fraction=0)
+
+
+@pytest.mark.parametrize("name", ["deeper/1.png", "folder.png/1.png"])
+def test_a_folder_among_the_images_is_named(folder, name):
     folder("a/0.png", grey(0))
     path = folder.root / "a" / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"text")
-    with pytest.raises(ValueError, match=r"is not a PNG or JPEG file") as caught:
+    with pytest.raises(ValueError, match=r"is a folder: expected images only") as caught:
         load(folder.root)
     assert str(folder.root / "a" / name.split("/")[0]) in str(caught.value)
 

@@ -28,16 +28,31 @@ def test_arrays_may_lack_the_axis_of_one_channel_or_of_rows(tmp_path, shape):
     np.testing.assert_allclose(read.ravel(), x.ravel(), rtol=1e-6)
 
 
-def test_bytes_are_images(tmp_path):
-    np.save(tmp_path / "x.npy", np.full((2, 4, 5), 255, np.uint8))
-    np.testing.assert_array_equal(read_inputs(tmp_path / "x.npy", (4, 5, 1)).x, np.ones((2, 4, 5, 1)))
+@pytest.mark.parametrize("shape", [(4, 5, 1), (4, 5, 3)])
+@pytest.mark.parametrize("rows", [(), (2,)])
+def test_bytes_are_images_also_a_single_one(tmp_path, shape, rows):
+    given = (*rows, *(shape if shape[-1] == 3 else shape[:-1]))
+    for axes in {given, (*rows, *shape)}:
+        np.save(tmp_path / "x.npy", np.full(axes, 255, np.uint8))
+        read = read_inputs(tmp_path / "x.npy", shape).x
+        np.testing.assert_array_equal(read, np.ones((*(rows or (1,)), *shape)))
+
+
+@pytest.mark.parametrize(
+    ("given", "shape", "read"), [((4,), (4,), (1, 4)), ((4,), (1,), (4, 1)), ((), (1,), (1, 1)), ((1,), (1,), (1, 1))]
+)
+def test_a_single_row_of_a_table_and_a_single_column(tmp_path, given, shape, read):
+    np.save(tmp_path / "x.npy", np.arange(np.prod(given, dtype=int)).reshape(given))
+    assert read_inputs(tmp_path / "x.npy", shape).x.shape == read
 
 
 def test_an_archive_is_read_by_the_name_x(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.ones((2, 3)), y=np.zeros(2))
     assert read_inputs(tmp_path / "x.npz", (3,)).x.shape == (2, 3)
+    np.savez(tmp_path / "keras.npz", x_train=np.ones((2, 3)), x_test=np.zeros((4, 3)))
+    assert read_inputs(tmp_path / "keras.npz", (3,)).x.tolist() == [[0, 0, 0]] * 4
     np.savez(tmp_path / "no.npz", y=np.zeros(2))
-    with pytest.raises(ValueError, match="no array 'x', it holds 'y'"):
+    with pytest.raises(ValueError, match="no array 'x', it holds 'y'; expected x or x_test"):
         read_inputs(tmp_path / "no.npz", (3,))
 
 
@@ -89,6 +104,9 @@ def test_other_shapes_nan_and_nothing_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.ones((2, 3)))
     with pytest.raises(ValueError, match="shape 3, and the model takes 4"):
         read_inputs(tmp_path / "x.npy", (4,))
+    np.save(tmp_path / "scalar.npy", 3.0)
+    with pytest.raises(ValueError, match="is a scalar"):
+        read_inputs(tmp_path / "scalar.npy", (4,))
     np.save(tmp_path / "nan.npy", np.array([[np.nan, 1]]))
     with pytest.raises(ValueError, match="NaN"):
         read_inputs(tmp_path / "nan.npy", (2,))

@@ -64,6 +64,8 @@ def test_a_path_may_be_text_or_a_path_in_any_case(tmp_path):
         ("mnist", {"test_fraction": 0.5}),
         ("xor", {"test_fraction": 0.5}),
         ("a.csv", {"size": (8, 8)}),
+        ("iris", {"columns": ["a"]}),
+        ("a.npz", {"drop": ["a"]}),
         ("a.npz", {"target": "y"}),
         (".", {"target": "y"}),
     ],
@@ -74,6 +76,46 @@ def test_an_argument_that_does_not_apply_is_refused(tmp_path, source, argument):
         source.touch()
     with pytest.raises(ValueError, match=f"{next(iter(argument))}=.* does not apply to"):
         load(source, **argument)
+
+
+@pytest.mark.parametrize("source", ["iris", "."])
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"size": 4}, r"size: expected \(height, width\) in pixels, got int 4"),
+        ({"size": "44"}, r"size: expected \(height, width\) in pixels, got str '44'"),
+        ({"test_fraction": "x"}, "test_fraction: expected a number from 0 to below 1, got str 'x'"),
+        ({"test_fraction": None}, "test_fraction: expected a number from 0 to below 1, got NoneType None"),
+        ({"columns": "ab"}, "columns: expected a list of names of columns, got str 'ab'"),
+        ({"drop": "ab"}, "drop: expected a list of names of columns, got str 'ab'"),
+        ({"target": 3}, "target: expected the name of a column, got int 3"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(source, argument, message):
+    with pytest.raises(TypeError, match=message):
+        load(source, **argument)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"iris"])
+def test_a_name_of_another_type_is_named(name):
+    with pytest.raises(TypeError, match=f"name_or_path: expected a name or a path, got {type(name).__name__}"):
+        load(name)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert len(load("iris", test_fraction=np.float32(0.5)).test["y"]) == 75
+
+
+def test_no_module_reaches_into_its_neighbours():
+    folder = pathlib.Path(stepax.data.__file__).parent
+    for file in folder.glob("*.py"):
+        nodes = list(ast.walk(ast.parse(file.read_text())))
+        imported = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+        names = {alias.asname or alias.name for node in imported for alias in node.names}
+        reached = {
+            node.attr for node in nodes if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") in names
+        }
+        assert not [name for name in names | reached if name.startswith("_") and not name.startswith("__")], file.name
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -83,3 +83,5 @@ def test_bad_rows_are_refused():
         standardization(np.array([1.0, np.nan]))
     with pytest.raises(ValueError, match="x is empty"):
         min_max(np.zeros((0, 3)))
+    with pytest.raises(ValueError, match="x: expected rows of one shape, got a list of several"):
+        standardization([[1.0], [2.0, 3.0]])

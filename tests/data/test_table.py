@@ -85,7 +85,8 @@ def test_quotes_marks_blanks_and_empty_lines(table):
         ("a,y\n1,cat\n1,\n", "line 3: target column 'y' holds ''"),
         ("y\n1\n2\n", "has the target column 'y' only"),
         ('a,y\n1,"2\n3,4\n', "not a CSV table"),
-        ("a;y\n1;2\n", "has no column 'y': known are 'a;y'"),
+        ("a;y\n1,5;2\n", "line 2: column 'a' holds '1,5': expected a finite number"),
+        ("a:y\n1:2\n", "has no column 'y': known are 'a:y'"),
         (b"a,y\n1,caf\xe9\n", "is not UTF-8 text"),
     ],
 )
@@ -101,6 +102,45 @@ def test_a_missing_target_lists_the_columns_and_suggests(table):
         load(path, target="pirce")
     with pytest.raises(ValueError, match="needs the name of its target column: pass target= one of 'area', 'price'"):
         load(path)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_semicolons_and_tabs_separate_too(table, mark):
+    path = table("a,b,y\n1,2,p\n3,4,q\n".replace(",", mark))
+    assert everything(path, target="y").features == ("a", "b")
+
+
+WIDE = "id,a,city,b,y\n1,10,Bonn,30,p\n2,20,Ulm,40,q\n"
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"drop": ["id", "city"]}, ("a", "b")),
+        ({"columns": ("b", "a")}, ("b", "a")),
+        ({"columns": ["a", "b", "city", "a"], "drop": ["city"]}, ("a", "b")),
+    ],
+)
+def test_columns_are_chosen_or_left_out(table, choice, expected):
+    dataset = everything(table(WIDE), target="y", **choice)
+    assert dataset.features == expected
+    assert dataset.train["x"][0].tolist() == [{"a": 10, "b": 30}[name] for name in expected]
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({}, "column 'city' holds 'Bonn': expected a finite number; pass drop= or columns= to leave the column out"),
+        ({"drop": ["sity"]}, "drop: .*table.csv has no column 'sity': .*did you mean 'city'"),
+        ({"columns": ["A"]}, "columns: .* has no column 'A': .*did you mean 'a'"),
+        ({"columns": ["y"]}, "columns: 'y' is the target column"),
+        ({"columns": []}, "is left without columns"),
+        ({"drop": ["id", "a", "city", "b"]}, "is left without columns"),
+    ],
+)
+def test_a_choice_of_columns_that_cannot_be_is_refused(table, choice, message):
+    with pytest.raises(ValueError, match=message):
+        everything(table(WIDE), target="y", **choice)
 
 
 NUMBERS = st.floats(width=32, allow_nan=False, allow_infinity=False)

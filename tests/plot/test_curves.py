@@ -66,3 +66,19 @@ def test_what_cannot_be_drawn_is_refused():
         plot.learning_curves({"epoch": [1], "step": [2]})
     with pytest.raises(ValueError, match="best: 9"):
         plot.learning_curves(HISTORY, best=9)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "ticks"), [([1], [1]), ([1, 2], [1, 2]), (range(1, 31), [1, 6, 12, 18, 24, 30]), ([4, 5], [4, 5])]
+)
+def test_the_axis_of_epochs_has_whole_numbers_from_the_first_to_the_last(epochs, ticks):
+    axes = plot.learning_curves({"epoch": list(epochs), "loss": [0.5] * len(epochs)}).axes[0]
+    assert list(axes.get_xticks()) == ticks
+    low, high = axes.get_xlim()
+    assert epochs[0] - 1 < low < epochs[0]
+    assert epochs[-1] < high < epochs[-1] + 1
+
+
+def test_large_measures_have_separators():
+    axes = plot.learning_curves({"epoch": [1, 2], "error": [12000, 34000]}).axes[0]
+    assert axes.yaxis.get_major_formatter()(12000) == "12,000"

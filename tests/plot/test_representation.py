@@ -72,3 +72,9 @@ def test_guessing_is_drawn_where_it_is_near():
 def test_layers_and_accuracies_have_to_be_the_same():
     with pytest.raises(ValueError, match="same layers"):
         plot.representation(LAYERS, {"input": 1.0})
+
+
+def test_the_legend_tells_on_how_many_rows_the_probe_stands():
+    probes = plot.representation(LAYERS, ACCURACY, rows=(1000, 360)).axes[-1]
+    first = probes.get_legend().get_texts()[0].get_text()
+    assert first == "linear probe on this layer, fitted on 1,000 rows, tested on 360"

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,19 +24,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: What follows the program's name; ``None`` takes those of the process.
 
     Raises:
-        SystemExit: Always, with 0 where all went well, and with 1 where the reader of the output has gone.
+        SystemExit: Always, with 0 where all went well, also when the reader of the output has gone.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     traceback = TRACEBACK in given or os.environ.get("STEPAX_TRACEBACK", "0") not in ("", "0")
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
         _run([argument for argument in given if argument != TRACEBACK])
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        _end("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        _end(": ".join(["interrupted", *map(str, stop.args)]), INTERRUPTED)
     except BrokenPipeError:
         # The reader (`| head`) has enough; without this Python would complain when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None  # as Rich does
     except (ValueError, TypeError, OSError) as error:
         if traceback:
             raise
@@ -58,8 +59,9 @@ def _run(arguments: list[str]) -> None:
 
 
 def _message(error: Exception) -> str:
-    """An error in one line: what it says, or what it is where it says nothing."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    """An error in one line (a failed download in two): what it says, or what it is where it says nothing."""
+    lines = str(error).splitlines() if isinstance(error, ConnectionError) else [str(error)]
+    text = "\n".join(" ".join(line.split()) for line in lines) or type(error).__name__
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.filename}: {error.strerror}"
     return text

@@ -1,12 +1,13 @@
 """``stepax evaluate``: what a trained model is worth."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stepax.cli.console import print_json, print_tables
-from stepax.cli.measures import measures, tables
+from stepax.cli.measures import loss_name, measures, tables
 from stepax.cli.options import Evaluate
 from stepax.cli.runs import Opened, dataset_of, open_run
 from stepax.data import Dataset, load, names
@@ -27,7 +28,7 @@ def main(options: Evaluate) -> None:
     if options.json:
         print_json({"run": str(options.run), "data": what, **named})
         return
-    print_tables(tables(named, f"{options.run}: {what}"))
+    print_tables(tables(named, f"{options.run}: {what}", loss_name(run.plan)))
 
 
 def rows_of(run: Opened, data: str | None, part: str | None) -> tuple[Rows, str]:
@@ -47,7 +48,10 @@ def rows_of(run: Opened, data: str | None, part: str | None) -> tuple[Rows, str]
     else:
         is_name = data in names()
         part = part or ("test" if is_name else "all")
-        dataset, name = _other(run, data, whole=not is_name and part == "all"), data
+        try:
+            dataset, name = _other(run, data, whole=not is_name and part == "all"), data
+        except ValueError as error:  # which columns and sizes there are to be is the run's matter
+            raise ValueError(str(error).removeprefix("columns: ").split("; pass ")[0]) from error
         _check(run, dataset, data)
     part = part or "test"
     rows = dataset.train if part == "train" else dataset.test
@@ -60,21 +64,21 @@ def _other(run: Opened, data: str, *, whole: bool) -> Dataset:
     """Other data, read as those of the run were."""
     subject = run.plan.subject
     suffix = Path(data).suffix.lower()
+    if suffix == ".csv" and "target" not in subject.reading:
+        raise ValueError(f"{data} is a table, and {run.folder} was not trained on one: its target column is not known")
     task = "regression" if subject.kind == "numbers" else "classification"
     takes: dict[str, Any] = {}
     if data not in names():
         resized = {"size": subject.shape[:2]} if "size" in subject.reading else {}
         by_suffix: dict[str, dict[str, Any]] = {
-            ".csv": {"target": subject.reading.get("target"), "task": task},
+            ".csv": {"target": subject.reading.get("target"), "task": task, "columns": subject.columns},
             ".npz": {"task": task},
         }
         takes = by_suffix.get(suffix, resized)
     if whole:
-        try:
+        # What has test rows of its own refuses another share; any other fault comes up again.
+        with contextlib.suppress(ValueError):
             return load(data, **takes, test_fraction=0)
-        except ValueError:
-            # What has test rows of its own refuses another share; any other fault comes up again.
-            return load(data, **takes)
     return load(data, **takes)
 
 

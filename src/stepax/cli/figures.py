@@ -17,7 +17,7 @@ __all__ = ["draw"]
 
 # Examples for the probes: enough for a ranking of layers, few enough for seconds; and the most numbers of all layers
 # together, half a gigabyte of them.
-EXAMPLES, NUMBERS = 1000, 1 << 27
+EXAMPLES, NUMBERS = 500, 1 << 27
 
 
 def draw(run: Opened, train: Rows, test: Rows, folder: pathlib.Path, example: int = 0) -> Iterator[pathlib.Path]:
@@ -62,6 +62,8 @@ def _curves(run: Opened) -> Figure:
         steps = history["step"]
         best = history["epoch"][steps.index(int(run.state.step))] if int(run.state.step) in steps else None
     units = {"loss": "nats"} if (run.plan.network.loss or "").endswith("cross-entropy") else {}
+    if run.plan.network.target_scaling is not None:
+        units["loss"] = "standardized"
     return plot.learning_curves(history, best=best, units=units)
 
 
@@ -109,6 +111,7 @@ def _layers(run: Opened, train: Rows, rows: Rows, folder: pathlib.Path, example:
         accuracy,
         classes=subject.classes,
         columns=subject.columns,
+        rows=(len(first["y"]), len(second["y"])),
         chance=float(np.bincount(second["y"]).max() / len(second["y"])),
         title=f"From input to answer: example {example}{_label(run, rows, example)}",
     )
@@ -122,7 +125,7 @@ def _label(run: Opened, rows: Rows, example: int) -> str:
         return ""
     output = sx.predict(run.built.learner, run.state, rows["x"][example : example + 1])[0]
     answer = int(output[0] > 0) if len(output) == 1 else int(output.argmax())
-    return f": {classes[rows['y'][example]]}, taken for {classes[answer]}"
+    return f": true {classes[rows['y'][example]]}, predicted {classes[answer]}"
 
 
 def _some(rows: Rows, count: int) -> Rows:

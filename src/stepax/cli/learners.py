@@ -86,7 +86,7 @@ def _in_deviations(loss: Loss, scaling: Scaling | None) -> Loss:
 
 def _metrics(plan: Plan) -> dict[str, Metric]:
     if plan.subject.kind == "numbers":
-        return {"absolute_error": sx.metrics.absolute_error}
+        return {"mean_absolute_error": sx.metrics.absolute_error}
     return {"accuracy": sx.metrics.binary_accuracy if plan.subject.kind == "labels" else sx.metrics.accuracy}
 
 

@@ -1,5 +1,6 @@
 """What a trained model is worth on data: by class, or the errors of a regression."""
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from stepax.cli.runs import Opened
 from stepax.data.dataset import Rows
 from stepax.typing import Array
 
-__all__ = ["flat", "measures", "tables"]
+__all__ = ["flat", "loss_name", "measures", "tables"]
 
 
 def measures(run: Opened, rows: Rows) -> tuple[dict[str, Any], np.ndarray]:
@@ -87,13 +88,25 @@ def flat(named: dict[str, Any], prefix: str) -> dict[str, float]:
     return {f"{prefix}{name}": value for name, value in named.items() if name not in ("classes", "examples")}
 
 
-def tables(named: dict[str, Any], title: str) -> list[Table]:
-    """The measures as tables for a terminal: single numbers, then classes."""
+def loss_name(plan: Plan) -> str:
+    """What the loss is called: that of standardized targets has another unit than the errors."""
+    return "loss (standardized)" if plan.network.target_scaling is not None else "loss"
+
+
+def tables(named: dict[str, Any], title: str, loss: str = "loss") -> list[Table]:
+    """The measures as tables for a terminal: single numbers, then classes.
+
+    Args:
+        named: What :func:`measures` found.
+        title: The title of the first table.
+        loss: What the loss is called.
+    """
+    titles = {**NAMES, "loss": loss}
     summary = Table(title=escape(title), title_justify="left", show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in named.items():
         if name != "classes":
-            text = f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-            summary.add_row(NAMES.get(name, name.replace("_", " ")), text)
+            text = f"{value:,}" if isinstance(value, int) else _digits(value)
+            summary.add_row(titles.get(name, name.replace("_", " ")), text)
     if "classes" not in named:
         return [summary]
     headings = list(next(iter(named["classes"].values())))
@@ -105,9 +118,15 @@ def tables(named: dict[str, Any], title: str) -> list[Table]:
     return [summary, by_class]
 
 
+def _digits(value: float) -> str:
+    """Five significant digits, of large numbers all that stand before the point."""
+    if not 1e-4 <= abs(value) < 1e15:  # 0, NaN and infinities too
+        return f"{value:.5g}"
+    return f"{value:,.{max(0, 4 - math.floor(math.log10(abs(value))))}f}"
+
+
 NAMES = {
-    "mean_absolute_error": "mean absolute error (MAE)",
-    "root_mean_squared_error": "root mean squared error (RMSE)",
+    "root_mean_squared_error": "root mean squared error",
     "r_squared": "R²",
     "roc_auc": "area under the ROC curve",
     "macro_f1": "macro F1",

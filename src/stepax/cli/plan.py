@@ -2,12 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from inspect import formatannotation
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from stepax.cli import losses, models, optimizers
+from stepax.cli.choices import chosen
 from stepax.cli.losses import Kind
-from stepax.record import RunError
+from stepax.record import RECORD, RunError
 
-__all__ = ["Course", "Network", "Plan", "Subject"]
+__all__ = ["READING", "Course", "Network", "Plan", "Subject", "width"]
+
+READING = ("target", "columns", "drop", "task", "size", "test_fraction")
+"""The arguments of ``stepax.data.load`` that a plan may hold."""
 
 
 @dataclass(frozen=True)
@@ -107,21 +114,84 @@ class Plan:
         """The inverse of ``details``.
 
         Raises:
-            stepax.record.RunError: These are not the details of a run of the command line.
+            stepax.record.RunError: These are not the details of a run of the command line; the message names the field.
         """
+        given, parts = _frozen(dict(details)), get_type_hints(cls)
         try:
-            subject, network, course = (details[part] for part in ("subject", "network", "course"))
-            return cls(Subject(**_frozen(subject)), Network(**_frozen(network)), Course(**_frozen(course)))
-        except (KeyError, TypeError) as error:
-            raise RunError("the run was not made by `stepax train`, or by another version of it") from error
+            for part, kind in parts.items():
+                _check_fields(part, get_type_hints(kind), given.get(part))
+            plan = cls(**{part: kind(**given[part]) for part, kind in parts.items()})
+            _check_choices(plan)
+        except ValueError as error:
+            raise RunError(f"{RECORD} was not made by `stepax train`, or by another version of it: {error}") from error
+        return plan
 
 
-def _frozen(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with tuples instead of JSON's lists."""
-    return {name: _tuples(value) for name, value in fields.items()}
+def width(subject: Subject, loss: str | None) -> int:
+    """The width of a model's output.
+
+    Args:
+        subject: What is learnt from.
+        loss: The name of the loss; ``None``, the perceptron's, takes a threshold unit for each label.
+    """
+    columns = subject.target_shape[0] if subject.target_shape else 1
+    return columns if loss is None else losses.width(loss, subject.kind, columns, len(subject.classes or ()))
 
 
-def _tuples(value: Any) -> Any:
+def _frozen(value: Any) -> Any:
+    """What JSON gives, with tuples instead of lists."""
     if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return _frozen(value) if isinstance(value, dict) else value
+        return tuple(map(_frozen, value))
+    return {name: _frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def _check_fields(where: str, hints: Mapping[str, Any], given: Any) -> None:
+    """Raise unless there is a value for every field, and no other, each of the field's type."""
+    if not isinstance(given, Mapping) or given.keys() != hints.keys():
+        raise ValueError(f"{where}: expected {_listed(hints)}, got {_listed(given)}")
+    for name, hint in hints.items():
+        if not _fits(given[name], hint):
+            raise ValueError(f"{where}.{name}: expected {formatannotation(hint)}, got {given[name]!r}")
+
+
+def _listed(fields: Any) -> str:
+    return f"the fields {', '.join(fields) or '(none)'}" if isinstance(fields, Mapping) else repr(fields)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; a tuple's items are all of one."""
+    kind, inner = get_origin(hint), get_args(hint)
+    if kind is Literal:
+        return value in inner
+    if kind is UnionType:
+        return any(_fits(value, one) for one in inner)
+    if kind is tuple:
+        rightly_long = isinstance(value, tuple) and (inner[-1] is ... or len(value) == len(inner))
+        return rightly_long and all(_fits(item, inner[0]) for item in value)
+    if kind is Mapping:
+        return isinstance(value, Mapping) and all(_fits(item, inner[1]) for item in value.values())
+    # JSON writes 1 for 1.0 in other hands than ours; a bool is never meant by a number.
+    return hint is Any or type(value) is hint or (hint is float and type(value) is int)
+
+
+def _check_choices(plan: Plan) -> None:
+    """Raise where a plan names what there is not, or gives it other options or widths than it has."""
+    subject, network, course = plan.subject, plan.network, plan.course
+    if unknown := sorted(subject.reading.keys() - {*READING}):
+        raise ValueError(f"subject.reading: unknown {', '.join(unknown)}; known are {', '.join(READING)}")
+    _check_options("network", chosen("model", models.MODELS, network.model).options, network.options)
+    if network.model != models.PERCEPTRON or network.loss is not None:
+        losses.loss_for(network.loss or "", subject.kind)
+        chosen("schedule", optimizers.SCHEDULES, course.schedule or "")
+        choice = chosen("optimizer", optimizers.OPTIMIZERS, course.optimizer or "")
+        _check_options("course", choice.options, course.options)
+    if network.outputs != (outputs := width(subject, network.loss)):
+        raise ValueError(f"network.outputs: expected {outputs}, got {network.outputs}")
+    counts = {"binary": (2,), "labels": (0, outputs), "classes": (outputs,), "numbers": (0,)}[subject.kind]
+    if (count := len(subject.classes or ())) not in counts:
+        raise ValueError(f"subject.classes: expected {counts[-1]} names, got {count}")
+
+
+def _check_options(part: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    hints = {name: tuple[int, ...] if isinstance(value, tuple) else type(value) for name, value in defaults.items()}
+    _check_fields(f"{part}.options", hints, given)

@@ -9,7 +9,8 @@ import numpy as np
 from stepax.checks import check_count, check_patience
 from stepax.cli import losses, models, optimizers, options
 from stepax.cli.choices import chosen, settings
-from stepax.cli.plan import Course, Network, Plan, Subject
+from stepax.cli.plan import READING, Course, Network, Plan, Subject, width
+from stepax.cli.reading import as_options
 from stepax.data import Dataset, load, names, standardization
 from stepax.data.dataset import Rows
 
@@ -30,9 +31,15 @@ def read(data: options.Data) -> tuple[Dataset, Subject]:
         ValueError: They are unknown, or cannot be learnt from.
         FileNotFoundError: There is nothing at the path.
     """
-    given = {name: getattr(data, name) for name in ("target", "task", "size", "test_fraction")}
+    given = {name: getattr(data, name) for name in READING}
     reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    dataset = load(data.data, **reading)
+    if data.data in names():
+        wanted = {"target": "FILE.csv", "columns": "FILE.csv", "drop": "FILE.csv", "size": "FOLDER"}
+        for name in wanted.keys() & reading.keys():
+            forgotten = f"did you forget --data {wanted[name]}?"
+            raise ValueError(f"--{name} does not apply to the built-in data set {data.data}; {forgotten}")
+    with as_options():
+        dataset = load(data.data, **reading)
     rows = dataset.train
     source = data.data if data.data in names() else str(pathlib.Path(data.data).expanduser().resolve())
     kind = losses.kind_of(dataset)
@@ -79,9 +86,7 @@ def _network(wanted: options.Train, subject: Subject) -> Network:
         return _perceptron(wanted, subject)
     loss = wanted.model.loss or losses.default_loss(subject.kind)
     losses.loss_for(loss, subject.kind)
-    columns = subject.target_shape[0] if subject.target_shape else 1
-    outputs = losses.width(loss, subject.kind, columns, len(subject.classes or ()))
-    return Network(name, own, outputs, loss, asked == "yes" if asked else not is_image)
+    return Network(name, own, width(subject, loss), loss, asked == "yes" if asked else not is_image)
 
 
 def _perceptron(wanted: options.Train, subject: Subject) -> Network:
@@ -95,7 +100,9 @@ def _perceptron(wanted: options.Train, subject: Subject) -> Network:
         raise ValueError("--standardize yes does not apply to --model perceptron, whose rule takes inputs as they are")
     if wanted.model.loss is not None:
         raise ValueError("--loss does not apply to --model perceptron, which counts wrong answers")
-    return Network(models.PERCEPTRON, {}, subject.target_shape[0] if subject.target_shape else 1, None, False)
+    if wanted.data.class_weights:
+        raise ValueError("--class-weights does not apply to --model perceptron, whose rule takes examples as they are")
+    return Network(models.PERCEPTRON, {}, width(subject, None), None, False)
 
 
 def _course(wanted: options.Train, network: Network, data: Rows) -> Course:

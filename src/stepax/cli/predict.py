@@ -13,6 +13,7 @@ from stepax.cli.console import ERR, OUT
 from stepax.cli.losses import probabilities
 from stepax.cli.options import Predict
 from stepax.cli.plan import Plan
+from stepax.cli.reading import as_options
 from stepax.cli.runs import open_run
 from stepax.data.inputs import Inputs, read_inputs
 
@@ -34,8 +35,10 @@ def main(options: Predict) -> None:
         raise ValueError(f"--out: expected a file called .csv, got {options.out}")
     run = open_run(options.run)
     subject = run.plan.subject
-    inputs = read_inputs(options.file, subject.shape, subject.columns, resize=options.resize)
-    unexpected = [name for name in inputs.left_out if name != subject.reading.get("target")]
+    with as_options():
+        inputs = read_inputs(options.file, subject.shape, subject.columns, resize=options.resize)
+    known = {subject.reading.get("target"), *subject.reading.get("drop", ())}
+    unexpected = [name for name in inputs.left_out if name not in known]
     if unexpected:
         ERR.print(f"left out, not among the columns of the training: {', '.join(unexpected)}", markup=False)
     columns = answers(run.plan, inputs, sx.predict(run.built.learner, run.state, inputs.x))
@@ -43,7 +46,7 @@ def main(options: Predict) -> None:
         write(options.out, columns)
         ERR.print(f"{len(inputs.names):,} answers in {options.out}", markup=False)
     if options.rows:
-        OUT.print(_table(columns, options.rows))
+        OUT.print(_table(columns, options.rows, hint=options.out is None))
 
 
 def answers(plan: Plan, inputs: Inputs, output: np.ndarray) -> Columns:
@@ -85,7 +88,7 @@ def write(path: pathlib.Path, columns: Columns) -> None:
         writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _table(columns: Columns, rows: int) -> Table:
+def _table(columns: Columns, rows: int, *, hint: bool) -> Table:
     """The first rows for a terminal; of many classes the probability of the answer only."""
     total = len(columns["input"])
     shown = dict(columns)
@@ -93,7 +96,8 @@ def _table(columns: Columns, rows: int) -> Table:
     if len(shares) > 4 and "prediction" in columns:
         shown = {name: values for name, values in columns.items() if name not in shares}
         shown["probability"] = [shares[f"p({label})"][row] for row, label in enumerate(columns["prediction"])]
-    more = f"{rows:,} of {total:,} answers; --out FILE.csv writes them all" if total > rows else None
+    rest = "; --out FILE.csv writes them all" if hint else ""
+    more = f"{rows:,} of {total:,} answers{rest}" if total > rows else None
     table = Table(box=None, padding=(0, 2, 0, 0), caption=more, caption_justify="left")
     for name in shown:
         table.add_column(escape(name), justify="left" if name in ("input", "prediction") else "right")

@@ -1,24 +1,34 @@
 """``stepax train``: a training from options to a folder with all that is left of it."""
 
+import contextlib
+import importlib.util
 import pathlib
+import re
+import shlex
+import shutil
 from collections.abc import Iterator, Mapping
 
 import jax
+import numpy as np
 
 import stepax as sx
 from stepax import logs, progress, record
-from stepax.cli.console import ERR, print_tables, say
+from stepax.cli.console import ERR, print_tables, program, python, say, warn
 from stepax.cli.learners import Built, build, input_scaling, like
-from stepax.cli.measures import flat, measures, tables
+from stepax.cli.measures import flat, loss_name, measures, tables
 from stepax.cli.options import Train
 from stepax.cli.plan import Course, Plan
-from stepax.cli.planning import held_out, plan, read
+from stepax.cli.planning import FEWEST, held_out, plan, read
+from stepax.cli.reading import fingerprint
 from stepax.cli.runs import Opened, new_folder
 from stepax.compile import compile_seconds
 from stepax.data.dataset import Dataset, Rows
-from stepax.fit import Report
+from stepax.fit import Report, closing
 
 __all__ = ["main"]
+
+SETTLED = 50
+"""Steps after which the running averages of batch normalization stand for the data."""
 
 
 def main(options: Train) -> None:
@@ -27,24 +37,46 @@ def main(options: Train) -> None:
     Raises:
         ValueError: An option is out of range, unknown, or does not apply; data cannot be learnt from.
         FileNotFoundError: There are no data at the path.
+        KeyboardInterrupt: At Ctrl-C; it says what is kept.
     """
     dataset, subject = read(options.data)
+    file = fingerprint(subject.data)
     made = plan(options, subject, dataset.train)
     train, validation = held_out(made, dataset.train)
     if made.course.class_weights:
         train = _weighted(made, train)
     built = build(made, input_scaling(made, train["x"]))
-    folder = new_folder(options.output.out, f"{subject.name}-{made.network.model}")
-    _announce(made, built, {"training": train, "validation": validation, "test": dataset.test})
-    run = _trained(made, built, train, validation, folder, options.output.log)
-    opened = Opened(folder, {**run.record, "history": run.history}, made, built, run.state)
-    named = measures(opened, dataset.test)[0] if len(dataset.test["x"]) else {}
-    record.save(folder, run, made.details(), metrics=flat(named, "test/"))
-    if named:
-        print_tables(tables(named, "Test rows"))
-    if options.output.figures:
-        _draw(opened, dataset)
-    _farewell(folder, run, options)
+    name = f"{subject.name}-{made.network.model}"
+    folder = new_folder(options.output.out, name, overwrite=options.output.overwrite)
+    with _interruptible(folder):
+        few = options.data.validation is None and len(dataset.train["y"]) < FEWEST
+        _announce(made, built, {"training": train, "validation": validation, "test": dataset.test}, few=few)
+        run = _trained(made, built, train, validation, folder, options.output.log)
+        opened = Opened(folder, {**run.record, "history": run.history}, made, built, run.state)
+        named = measures(opened, dataset.test)[0] if len(dataset.test["x"]) else {}
+        record.save(folder, run, {**made.details(), "file": file}, metrics=flat(named, "test/"))
+        if named:
+            print_tables(tables(named, "Test rows", loss_name(made)))
+        if options.output.figures:
+            _draw(opened, dataset)
+        _farewell(folder, run, options)
+
+
+@contextlib.contextmanager
+def _interruptible(folder: pathlib.Path) -> Iterator[None]:
+    """Tells at Ctrl-C what is kept of a run; a folder with nothing in it is not."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        left = sorted(path.name for path in folder.iterdir())
+        if record.RECORD in left:
+            what = f"the run is saved in {folder}; `{program()} plot {folder}` draws figures that are missing"
+        elif left:
+            what = f"the model is not saved; {folder} keeps {', '.join(left)}"
+        else:
+            folder.rmdir()
+            what = "nothing is saved"
+        raise KeyboardInterrupt(what) from None
 
 
 def _weighted(made: Plan, train: Rows) -> Rows:
@@ -53,15 +85,16 @@ def _weighted(made: Plan, train: Rows) -> Rows:
     return sx.class_weights(train)
 
 
-def _announce(made: Plan, built: Built, rows: dict[str, Rows | None]) -> None:
-    """Says what is trained, before the wait."""
+def _announce(made: Plan, built: Built, rows: dict[str, Rows | None], *, few: bool) -> None:
+    """Says what is trained, before the wait; with ``few`` also why nothing is held out."""
     subject, network, course = made.subject, made.network, made.course
-    sizes = ", ".join(f"{len(part['x']):,} {name}" for name, part in rows.items() if part is not None)
+    none = f" none (fewer than {FEWEST} rows)" if few else " none"
+    sizes = ", ".join(name + none if part is None else f"{len(part['x']):,} {name}" for name, part in rows.items())
     target = f"{len(subject.classes)} classes" if subject.classes else "numbers"
     shape = "×".join(map(str, subject.shape))
     count = sum(leaf.size for leaf in jax.tree.leaves(like(made, built).params))
     say(f"data       {subject.name}: {sizes} rows; inputs {shape}, {target}")
-    own = "".join(f", {name} {_shown(value)}" for name, value in network.options.items())
+    own = "".join(f", {name} {_text(value)}" for name, value in network.options.items())
     say(f"model      {network.model}: {count:,} parameters{own}{', standardized' if network.standardize else ''}")
     size = "full batch" if course.batch_size is None else f"batch {course.batch_size}"
     rule = [f"rate {course.rate:g}", size, f"{course.epochs} epochs", f"{course.steps:,} steps", f"seed {course.seed}"]
@@ -74,13 +107,16 @@ def _announce(made: Plan, built: Built, rows: dict[str, Rows | None]) -> None:
         ]
     say(f"training   {', '.join(rule)}")
     say()
+    if network.options.get("normalize") == "yes" and course.steps < SETTLED:
+        means = "the running averages of batch normalization will not have settled"
+        warn(f"in {course.steps} steps {means}: more --epochs, a smaller --batch-size or --normalize no help")
 
 
 def _warmup(course: Course) -> str:
     return f" after {course.warmup:.0%} of warm-up" if course.warmup else ""
 
 
-def _shown(value: object) -> str:
+def _text(value: object) -> str:
     return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
@@ -93,10 +129,11 @@ def _trained(
 ) -> sx.Run:
     """The training itself: a generator of reports, with a function around it for each thing that watches."""
     course, compiled = made.course, compile_seconds()
+    key = jax.random.key(course.seed)
     reports: Iterator[Report] = sx.training(
         built.learner,
         train,
-        key=jax.random.key(course.seed),
+        key=key,
         epochs=course.epochs,
         batch_size=course.batch_size,
         validation=validation,
@@ -106,15 +143,35 @@ def _trained(
         reports = logs.tensorboard(reports, folder / "tensorboard")
     if "json" in wanted:
         reports = logs.json_lines(reports, folder / "epochs.jsonl")
-    reports = progress.table(progress.bar(reports, console=ERR), console=ERR)
-    return sx.collected(reports, made.details()["course"], compiled)
+    reports = _shown(reports, loss_name(made))
+    settings = {**made.details()["course"], "key": np.asarray(jax.random.key_data(key)).tolist()}
+    return sx.collected(reports, settings, compiled)
+
+
+def _shown(reports: Iterator[Report], loss: str) -> Iterator[Report]:
+    """Draws bar and table with another name for the loss; the reports stay as they are."""
+    passed: list[Report] = []
+
+    def renamed() -> Iterator[Report]:
+        with closing(reports):
+            for report in reports:
+                passed[:] = [report]
+                row = report.row and {re.sub(r"\bloss$", loss, name): value for name, value in report.row.items()}
+                yield report._replace(row=row)
+
+    with closing(progress.table(progress.bar(renamed(), console=ERR), console=ERR)) as drawn:
+        for _ in drawn:
+            yield from passed
 
 
 def _draw(opened: Opened, dataset: Dataset) -> None:
     from stepax.cli.figures import draw  # Matplotlib takes a second to import
 
-    with ERR.status("drawing figures …"):
-        list(draw(opened, dataset.train, dataset.test, opened.folder / "figures"))
+    if not ERR.is_terminal:
+        ERR.print("drawing figures …")
+    with ERR.status("drawing figures …") as status:
+        for path in draw(opened, dataset.train, dataset.test, opened.folder / "figures"):
+            status.update(f"drawing figures … {path.stem} done")
 
 
 def _farewell(folder: pathlib.Path, run: sx.Run, options: Train) -> None:
@@ -124,7 +181,8 @@ def _farewell(folder: pathlib.Path, run: sx.Run, options: Train) -> None:
     say(f"{seconds['run']:.1f} s of training, {seconds['compile']:.1f} s of compiling before; saved in {folder}:")
     left = {"run.json": "settings, measures, history", "checkpoint": "the trained model"}
     if "tensorboard" in options.output.log:
-        left["tensorboard"] = "the curves, step by step"
+        needed = "" if _tensorboard() else " (pip install tensorboard shows them)"
+        left["tensorboard"] = f"the curves, step by step{needed}"
     if "json" in options.output.log:
         left["epochs.jsonl"] = "the history, a line per epoch"
     if options.output.figures:
@@ -132,10 +190,18 @@ def _farewell(folder: pathlib.Path, run: sx.Run, options: Train) -> None:
     for name, what in left.items():
         say(f"  {name:<13}{what}")
     say("next:")
-    commands = [f"stepax evaluate {folder}", f"stepax predict {folder} FILE"]
+    stepax, place = program(), shlex.quote(str(folder))
+    commands = [f"{stepax} evaluate {place}", f"{stepax} predict {place} FILE"]
     if not options.output.figures:
-        commands.append(f"stepax plot {folder}")
-    if "tensorboard" in options.output.log:
-        commands.append(f"tensorboard --logdir {folder.parent}")
+        commands.append(f"{stepax} plot {place}")
+    if "tensorboard" in options.output.log and (board := _tensorboard()):
+        commands.append(f"{board} --logdir {shlex.quote(str(folder.parent))}")
     for command in commands:
         say(f"  {command}")
+
+
+def _tensorboard() -> str | None:
+    """The command that starts TensorBoard, or ``None`` where it is not installed."""
+    if shutil.which("tensorboard"):
+        return "tensorboard"
+    return f"{python()} -m tensorboard.main" if importlib.util.find_spec("tensorboard") else None

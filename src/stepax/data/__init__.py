@@ -1,9 +1,9 @@
 """Data sets by name or path, and the scaling of their columns: the input side of every experiment."""
 
 from stepax.data.dataset import Dataset
-from stepax.data.download import cache_dir
 from stepax.data.idx import read_idx
 from stepax.data.load import load, names
 from stepax.data.scaling import Scaling, min_max, standardization
+from stepax.files import cache_dir
 
 __all__ = ["Dataset", "Scaling", "cache_dir", "load", "min_max", "names", "read_idx", "standardization"]

@@ -11,9 +11,10 @@ from stepax.data.dataset import Dataset, Rows, Task
 from stepax.data.split import split
 from stepax.data.targets import Targets, as_float32, encode
 
-__all__ = ["read_npz"]
+__all__ = ["as_inputs", "read_archive", "read_npz"]
 
 NAMES = ("x", "y", "x_train", "y_train", "x_test", "y_test")
+NEEDED = "expected x and y, or x_train, y_train, x_test and y_test"
 
 
 def read_npz(path: Path, test_fraction: float, task: Task | None = None) -> Dataset:
@@ -35,9 +36,9 @@ def read_npz(path: Path, test_fraction: float, task: Task | None = None) -> Data
         ValueError: The archive is damaged, lacks or repeats a name, or holds objects, NaN, inf or lengths that differ.
         TypeError: An array holds no real numbers.
     """
-    arrays = _read(path)
+    arrays = read_archive(path)
     _check_names(path, arrays)
-    x = _inputs(arrays["x"], f"'x' of {path}")
+    x = as_inputs(arrays["x"], f"'x' of {path}")
     goal = _targets(arrays["y"], f"'y' of {path}", task)
     if "x_test" not in arrays:
         rows = _rows(x, goal.y, str(path))
@@ -50,7 +51,7 @@ def read_npz(path: Path, test_fraction: float, task: Task | None = None) -> Data
 
 def _with_own_split(path: Path, arrays: dict[str, np.ndarray], x: np.ndarray, task: Task | None) -> Dataset:
     """The data set of an archive with test rows; labels are made of both parts at once, to mean the same in both."""
-    x_test = _inputs(arrays["x_test"], f"'x_test' of {path}")
+    x_test = as_inputs(arrays["x_test"], f"'x_test' of {path}")
     y, y_test = arrays["y"], arrays["y_test"]
     if x.shape[1:] != x_test.shape[1:] or y.shape[1:] != y_test.shape[1:]:
         raise ValueError(
@@ -65,8 +66,12 @@ def _with_own_split(path: Path, arrays: dict[str, np.ndarray], x: np.ndarray, ta
     return Dataset(train, test, path.stem, goal.task, goal.classes)
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Every array of the archive by its name in lower case, with ``x_train`` called ``x``."""
+def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an ``.npz`` archive by its name in lower case.
+
+    Raises:
+        ValueError: It is no such archive, is damaged, or holds objects or one name twice.
+    """
     arrays: dict[str, np.ndarray] = {}
     # np.load goes by content and would take a lone array, or a pickle, under any name.
     if not zipfile.is_zipfile(path):
@@ -103,7 +108,7 @@ def _check_names(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Raise unless there are x and y, test rows or none, and nothing else; ``x_train`` is renamed ``x``."""
     for name in arrays:
         if name not in NAMES:
-            raise ValueError(f"{path} holds an unexpected array {nearest(name, NAMES)}")
+            raise ValueError(f"{path} holds an unexpected array {nearest(name, NAMES)}; {NEEDED}")
     for name in "xy":
         if name in arrays and f"{name}_train" in arrays:
             raise ValueError(f"{path} holds both {name!r} and '{name}_train': expected one of them")
@@ -111,13 +116,21 @@ def _check_names(path: Path, arrays: dict[str, np.ndarray]) -> None:
             arrays[name] = arrays.pop(f"{name}_train")
     for name, partner in [("x", None), ("y", None), ("x_test", "y_test"), ("y_test", "x_test")]:
         if name not in arrays and (partner is None or partner in arrays):
-            raise ValueError(
-                f"{path} has no array {name!r}, it holds {', '.join(map(repr, sorted(arrays))) or 'nothing'}"
-            )
+            held = ", ".join(map(repr, sorted(arrays))) or "nothing"
+            raise ValueError(f"{path} has no array {name!r}, it holds {held}; {NEEDED}")
 
 
-def _inputs(x: np.ndarray, where: str) -> np.ndarray:
-    """``x`` as float32, at least ``[n, columns]``; bytes of the shape of images go to [0, 1], with channels."""
+def as_inputs(x: np.ndarray, where: str) -> np.ndarray:
+    """Rows as float32, at least ``[n, columns]``; bytes of the shape of images go to [0, 1], with channels.
+
+    Args:
+        x: ``[n, …]``.
+        where: What it is called in messages.
+
+    Raises:
+        TypeError: It holds no real numbers.
+        ValueError: It is a scalar, or float32 cannot hold it.
+    """
     if x.ndim < 1:
         raise ValueError(f"{where} is a scalar: expected an array with a leading axis of rows")
     if x.dtype == np.uint8 and x.ndim in (3, 4):

@@ -2,30 +2,21 @@
 
 import os
 import time
+import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["cache_dir", "find"]
+from stepax.files import cache_dir
+
+__all__ = ["find"]
 
 ROUNDS = 2
 """How often each mirror is tried."""
 
 PAUSE = 1.0
 """Seconds between two rounds."""
-
-
-def cache_dir() -> Path:
-    """The folder for what can be made again, such as downloads: ``$STEPAX_CACHE``, else the platform's user cache.
-
-    That is ``$XDG_CACHE_HOME/stepax`` or ``~/.cache/stepax`` on Linux. The folder may not exist yet.
-    """
-    if chosen := os.environ.get("STEPAX_CACHE"):
-        return Path(chosen).expanduser()
-    import pooch
-
-    return Path(pooch.os_cache("stepax"))
 
 
 def find(name: str, checksums: Mapping[str, str], mirrors: Sequence[str]) -> dict[str, Path]:
@@ -85,6 +76,7 @@ def _download(folder: Path, file: str, digest: str, mirrors: Sequence[str]) -> P
 
     if (folder / file).is_file() and pooch.file_hash(str(folder / file)) == digest:
         return folder / file
+    pooch.get_logger().setLevel("WARNING")  # the bar says what is being downloaded
     failures = []
     for attempt, mirror in enumerate([*mirrors] * ROUNDS):
         if attempt and attempt % len(mirrors) == 0:
@@ -94,15 +86,26 @@ def _download(folder: Path, file: str, digest: str, mirrors: Sequence[str]) -> P
                 fetch = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16)
                 return Path(pooch.retrieve(mirror + file, digest, fname=file, path=folder, downloader=fetch))
         except (ValueError, requests.RequestException) as error:
-            failures.append(f"{mirror}{file}: {error}")
-    raise ConnectionError("\n".join(dict.fromkeys(failures)))
+            failures.append(f"{urllib.parse.urlsplit(mirror).netloc}: {_reason(error)}")
+    raise ConnectionError(", ".join(dict.fromkeys(failures)))
+
+
+def _reason(error: Exception) -> str:
+    """Why a download failed, in a few words."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"status {error.response.status_code}"
+    if isinstance(error, requests.ConnectionError | requests.Timeout):
+        return "no connection"
+    return "broken off" if isinstance(error, requests.RequestException) else "a file with a wrong hash"
 
 
 def _advice(name: str, folder: Path, missing: Sequence[str], reasons: str) -> str:
-    """What to do without a network."""
+    """What to do without a network, in two lines."""
     root = os.environ.get("STEPAX_DATA")
-    places = f"{folder}, or into {Path(root).expanduser() / name}" if root else f"{folder}, or into $STEPAX_DATA/{name}"
-    return f"cannot download {name}. Put the files {', '.join(missing)} into {places}. What was tried:\n{reasons}"
+    place = Path(root).expanduser() / name if root else f"$STEPAX_DATA/{name}"
+    return f"cannot download {name} ({reasons})\nput {', '.join(missing)} into {place}, or into {folder}"
 
 
 class _Progress:

@@ -1,5 +1,6 @@
 """Images in folders, one folder for each class."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,10 @@ from stepax.checks import check_count
 from stepax.data.dataset import Dataset, Rows
 from stepax.data.split import split
 
-__all__ = ["read_folder"]
+__all__ = ["SUFFIXES", "read_folder", "read_image"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+"""How the names of image files end, in small letters."""
 
 GREY = ("1", "L", "LA")
 DEEP = ("I", "I;16", "I;16B", "I;16L")
@@ -27,7 +29,8 @@ def read_folder(path: Path, test_fraction: float, size: tuple[int, int] | None =
     """Read a folder of class folders of PNG and JPEG files; ``train`` and ``test`` around these are its own split.
 
     Greyscale images have one channel; where some are in colour, all have three. Transparency is dropped, a camera's
-    rotation is carried out. Names that begin with a dot do not count.
+    rotation is carried out. Names that begin with a dot do not count; files of other kinds in the folder of a class are
+    left out with a warning.
 
     Args:
         path: The folder: ``<class>/<image>``, or ``train/<class>/<image>`` and ``test/<class>/<image>``.
@@ -40,7 +43,7 @@ def read_folder(path: Path, test_fraction: float, size: tuple[int, int] | None =
 
     Raises:
         TypeError: ``size`` holds no whole numbers.
-        ValueError: No classes or images, a file that is no readable image, or sizes that differ; the message names the
+        ValueError: No classes or images, an image that cannot be read, or sizes that differ; the message names the
             file.
     """
     _check_size(size)
@@ -103,14 +106,21 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 
 def _labelled(folder: Path, classes: Sequence[str]) -> Labelled:
-    """Every image of the class folders that are there, with its label."""
+    """Every image of the class folders that are there, with its label; other files are left out with a warning."""
     files: Labelled = []
+    others: list[Path] = []
     for label, name in enumerate(classes):
         entries = _entries(folder / name) if (folder / name).is_dir() else []
         for entry in entries:
-            if entry.suffix.lower() not in SUFFIXES or not entry.is_file():
-                raise ValueError(f"{entry} is not a PNG or JPEG file: expected images only in the folder of a class")
-        files += [(entry, label) for entry in entries]
+            if not entry.is_file():
+                raise ValueError(f"{entry} is a folder: expected images only in the folder of a class")
+            if entry.suffix.lower() in SUFFIXES:
+                files.append((entry, label))
+            else:
+                others.append(entry)
+    if others:
+        more = f" and {len(others) - 1:,} other files" if len(others) > 1 else ""
+        warnings.warn(f"left out, not PNG or JPEG files: {others[0]}{more}", stacklevel=2)
     if not files:
         raise ValueError(f"{folder} holds no images in its class folders {', '.join(classes)}")
     return files
@@ -129,7 +139,7 @@ def _rows(files: Labelled, channels: int, size: tuple[int, int] | None) -> Rows:
     """Decode the images into one batch, resized to ``size`` where there is one."""
     x = np.empty(0, np.float32)
     for row, (path, _) in enumerate(files):
-        pixels = _pixels(path, size)
+        pixels = read_image(path, size)
         if row == 0:
             # Filled in place: a list of images to stack would need the memory twice.
             x = np.empty((len(files), *pixels.shape[:2], channels), np.float32)
@@ -145,8 +155,12 @@ def _odd_size(path: Path, found: tuple[int, ...], expected: tuple[int, ...], fir
     return f"{path} is {sizes[0]} (pixels): expected {sizes[1]}, like {first}; pass size=(height, width) to resize all"
 
 
-def _pixels(path: Path, size: tuple[int, int] | None) -> np.ndarray:
-    """One image ``[height, width, 1 or 3]`` float32 in [0, 1], upright and resized."""
+def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """One image ``[height, width, 1 or 3]`` float32 in [0, 1], upright, and resized where there is a ``size``.
+
+    Raises:
+        ValueError: It is no readable PNG or JPEG image.
+    """
     from PIL import Image, ImageOps
 
     with _opened(path) as image:

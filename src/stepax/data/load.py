@@ -1,7 +1,10 @@
 """One door to all data: a built-in name, or a path."""
 
 import os
+from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from stepax.checks import nearest
 from stepax.data.arrays import read_npz
@@ -33,6 +36,8 @@ def load(
     test_fraction: float = FRACTION,
     size: tuple[int, int] | None = None,
     task: Task | None = None,
+    columns: Sequence[str] | None = None,
+    drop: Sequence[str] | None = None,
 ) -> Dataset:
     """Load a data set by name, or read one from a file or folder.
 
@@ -54,11 +59,14 @@ def load(
         size: Height and width in pixels to bring the images of a folder to.
         task: ``"classification"`` or ``"regression"`` for the ``target`` of a CSV table or the ``y`` of an archive,
             where the rule would guess wrong.
+        columns: Which columns of a CSV table are the inputs, in their order; ``None``: all but the target.
+        drop: Columns of a CSV table to leave out, such as text and row numbers.
 
     Returns:
         The ``Dataset``; ``train, test = load(...)`` unpacks it.
 
     Raises:
+        TypeError: An argument is of the wrong type.
         ValueError: The name is unknown, the content is not as described (the message names file, place and value), or
             an argument does not apply to these data.
         FileNotFoundError: There is nothing at the path.
@@ -68,10 +76,14 @@ def load(
     >>> train["x"].shape, test["y"].shape
     ((120, 4), (30,))
     """
+    _check_types(name_or_path, target, test_fraction, size, columns, drop)
+    test_fraction = float(test_fraction)  # scikit-learn refuses NumPy's other floats
     given: dict[str, object] = {
         "target": target,
         "size": size,
         "task": task,
+        "columns": columns,
+        "drop": drop,
         "test_fraction": None if test_fraction == FRACTION else test_fraction,
     }
     if isinstance(name_or_path, str) and name_or_path in names():
@@ -81,14 +93,31 @@ def load(
         _refuse(given, {"size", "test_fraction"}, path)
         return read_folder(path, test_fraction, size)
     if path.suffix.lower() == ".csv":
-        _refuse(given, {"target", "task", "test_fraction"}, path)
-        return read_csv(path, target, test_fraction, task)
+        _refuse(given, {"target", "task", "test_fraction", "columns", "drop"}, path)
+        return read_csv(path, target, test_fraction, task, columns, drop)
     if path.suffix.lower() == ".npz":
         _refuse(given, {"task", "test_fraction"}, path)
         return read_npz(path, test_fraction, task)
     raise ValueError(
         f"{path} is no kind of file that is read here: expected .csv, .npz or a folder of class folders of images"
     )
+
+
+def _check_types(
+    name_or_path: object, target: object, test_fraction: object, size: object, columns: object, drop: object
+) -> None:
+    """Raise on an argument of the wrong type, which would else end deep in a reader, in words without its name."""
+    expected: dict[str, tuple[object, Any, str]] = {
+        "name_or_path": (name_or_path, str | os.PathLike, "a name or a path"),
+        "target": (target, str | None, "the name of a column"),
+        "test_fraction": (test_fraction, Real, "a number from 0 to below 1"),
+        "size": (size, tuple | list | None, "(height, width) in pixels"),
+        "columns": (columns, tuple | list | None, "a list of names of columns"),
+        "drop": (drop, tuple | list | None, "a list of names of columns"),
+    }
+    for name, (value, kinds, words) in expected.items():
+        if not isinstance(value, kinds):
+            raise TypeError(f"{name}: expected {words}, got {type(value).__name__} {value!r}")
 
 
 def _builtin(name: str, test_fraction: float, given: dict[str, object]) -> Dataset:

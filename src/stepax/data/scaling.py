@@ -45,7 +45,8 @@ def standardization(x: Any) -> Scaling:
         ``Scaling`` of arrays ``[…]``, in the floating-point dtype of ``x`` (float32 for integers).
 
     Raises:
-        ValueError: No rows, or NaN or inf among them.
+        TypeError: Not numbers.
+        ValueError: No rows, rows of different shapes, or NaN or inf among them.
 
     >>> standardization(np.array([[1.0, 5.0], [3.0, 5.0]], np.float32))
     Scaling(mean=array([2., 5.], dtype=float32), scale=array([1., 1.], dtype=float32))
@@ -72,7 +73,8 @@ def min_max(x: Any) -> Scaling:
         ``Scaling`` of arrays ``[…]``: ``mean`` is the smallest value and ``scale`` the range.
 
     Raises:
-        ValueError: No rows, or NaN or inf among them.
+        TypeError: Not numbers.
+        ValueError: No rows, rows of different shapes, or NaN or inf among them.
     """
     x = _checked(x)
     low = x.min(axis=0).astype(np.float64)
@@ -82,7 +84,10 @@ def min_max(x: Any) -> Scaling:
 
 def _checked(x: Any) -> np.ndarray:
     """``x`` as a NumPy array of finite numbers."""
-    x = np.asarray(x)
+    try:
+        x = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"x: expected rows of one shape, got a {type(x).__name__} of several ({error})") from error
     check(x, "x")
     return x
 

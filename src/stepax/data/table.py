@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from stepax.data.dataset import Dataset, Task
 from stepax.data.split import split
 from stepax.data.targets import as_float32, encode
 
-__all__ = ["read_csv"]
+__all__ = ["Table", "numbers", "read_csv", "read_table"]
 
 
 class Table(NamedTuple):
@@ -23,11 +24,18 @@ class Table(NamedTuple):
     lines: list[int]
 
 
-def read_csv(path: Path, target: str | None, test_fraction: float, task: Task | None = None) -> Dataset:
-    """Read a comma-separated table in UTF-8 whose first row names the columns.
+def read_csv(
+    path: Path,
+    target: str | None,
+    test_fraction: float,
+    task: Task | None = None,
+    columns: Sequence[str] | None = None,
+    drop: Sequence[str] | None = None,
+) -> Dataset:
+    """Read a table in UTF-8, separated by commas, semicolons or tabs, whose first row names the columns.
 
-    Cells may be quoted, blanks around them do not count, and empty lines are skipped. Every column but the target must
-    be numeric and complete. A target of text, or of few whole numbers, makes a classification (the rule is
+    Cells may be quoted, blanks around them do not count, and empty lines are skipped. Every column that is an input
+    must be numeric and complete. A target of text, or of few whole numbers, makes a classification (the rule is
     ``targets.encode``'s).
 
     Args:
@@ -35,6 +43,8 @@ def read_csv(path: Path, target: str | None, test_fraction: float, task: Task | 
         target: Name of the column to predict.
         test_fraction: Share of the rows that is held out.
         task: What the target is, where the rule would guess wrong.
+        columns: Names of the inputs, in their order; ``None``: all but the target.
+        drop: Names of columns to leave out.
 
     Returns:
         The data set: ``x [n, columns]`` in raw units, ``features`` their names.
@@ -42,29 +52,66 @@ def read_csv(path: Path, target: str | None, test_fraction: float, task: Task | 
     Raises:
         ValueError: The file is no such table; the message names the column and the line.
     """
-    table = _read(path)
+    table = read_table(path)
     if target is None:
         raise ValueError(
             f"{path} needs the name of its target column: pass target= one of {', '.join(map(repr, table.names))}"
         )
     if target not in table.names:
         raise ValueError(f"{path} has no column {nearest(target, table.names)}")
-    columns = {name: [row[i] for row in table.rows] for i, name in enumerate(table.names)}
-    goal = encode(_target(path, target, columns.pop(target), table.lines), f"column {target!r} of {path}", task)
-    if not columns:
-        raise ValueError(f"{path} has the target column {target!r} only: expected columns to predict it from")
-    x = np.stack([_numbers(path, name, cells, table.lines) for name, cells in columns.items()], axis=1)
+    inputs = _inputs(path, table.names, target, columns, drop)
+    cells = {name: [row[i] for row in table.rows] for i, name in enumerate(table.names)}
+    goal = encode(_target(path, target, cells[target], table.lines), f"column {target!r} of {path}", task)
+    advice = "; pass drop= or columns= to leave the column out"
+    x = np.stack([numbers(path, name, cells[name], table.lines, advice) for name in inputs], axis=1)
     train, test = split({"x": x, "y": goal.y}, test_fraction, goal.classes)
-    return Dataset(train, test, path.stem, goal.task, goal.classes, tuple(columns))
+    return Dataset(train, test, path.stem, goal.task, goal.classes, inputs)
 
 
-def _read(path: Path) -> Table:
-    """The cells of the file, without blanks around them, checked for shape."""
+def _inputs(
+    path: Path, names: tuple[str, ...], target: str, columns: Sequence[str] | None, drop: Sequence[str] | None
+) -> tuple[str, ...]:
+    """The names of the columns to predict from."""
+    for argument, chosen in {"columns": columns, "drop": drop}.items():
+        for name in chosen or ():
+            if name not in names:
+                raise ValueError(f"{argument}: {path} has no column {nearest(name, names)}")
+            if name == target:
+                raise ValueError(f"{argument}: {name!r} is the target column of {path}")
+    wanted = dict.fromkeys(names if columns is None else columns)  # once each
+    inputs = tuple(name for name in wanted if name != target and name not in (drop or ()))
+    if not inputs:
+        only = f"has the target column {target!r} only" if len(names) == 1 else "is left without columns"
+        raise ValueError(f"{path} {only}: expected columns to predict the target from")
+    return inputs
+
+
+def read_table(path: Path) -> Table:
+    """The cells of a CSV file, without blanks around them.
+
+    Semicolons or tabs separate them where the header has no commas.
+
+    Raises:
+        ValueError: It is no table with a name for each column and a cell for each name; the message says where.
+    """
+    rows, lines = _cells(path, ",")
+    if rows and len(rows[0]) == 1:
+        rows, lines = next((_cells(path, mark) for mark in ";\t" if mark in rows[0][0]), (rows, lines))
+    if len(rows) < 2:
+        raise ValueError(
+            f"{path} has {'a header and no rows' if rows else 'no lines'}: expected a header and at least one row"
+        )
+    _check_shape(path, rows, lines)
+    return Table(tuple(rows[0]), rows[1:], lines[1:])
+
+
+def _cells(path: Path, delimiter: str) -> tuple[list[list[str]], list[int]]:
+    """The cells of every row that has any, and the line where each row ends."""
     rows, lines = [], []
     # utf-8-sig drops the byte-order mark that spreadsheets write, which would become part of the first name.
     with path.open(newline="", encoding="utf-8-sig") as file:
         # strict: a quote that is never closed would otherwise swallow the rest of the file into one cell.
-        reader = csv.reader(file, strict=True, skipinitialspace=True)
+        reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
         try:
             for row in reader:
                 if row:
@@ -74,12 +121,7 @@ def _read(path: Path) -> Table:
             raise ValueError(f"{path}, line {reader.line_num}: not a CSV table ({error})") from error
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text ({error}): save it with this encoding") from error
-    if len(rows) < 2:
-        raise ValueError(
-            f"{path} has {'a header and no rows' if rows else 'no lines'}: expected a header and at least one row"
-        )
-    _check_shape(path, rows, lines)
-    return Table(tuple(rows[0]), rows[1:], lines[1:])
+    return rows, lines
 
 
 def _check_shape(path: Path, rows: list[list[str]], lines: list[int]) -> None:
@@ -95,8 +137,19 @@ def _check_shape(path: Path, rows: list[list[str]], lines: list[int]) -> None:
             raise ValueError(f"{path}, line {line}: {len(row)} cells, but the header names {len(header)} columns")
 
 
-def _numbers(path: Path, name: str, cells: list[str], lines: list[int]) -> np.ndarray:
-    """A column of numbers ``[n]`` float32; the first cell that is none is an error."""
+def numbers(path: Path, name: str, cells: list[str], lines: list[int], advice: str = "") -> np.ndarray:
+    """A column of numbers ``[n]`` float32.
+
+    Args:
+        path: The file, for messages.
+        name: The column.
+        cells: Its cells.
+        lines: The line of the file where each ends.
+        advice: The end of the message about a cell without a number.
+
+    Raises:
+        ValueError: A cell holds no finite number; the message names the first.
+    """
     try:
         values = np.array(cells).astype(np.float64)
     except ValueError:
@@ -106,7 +159,7 @@ def _numbers(path: Path, name: str, cells: list[str], lines: list[int]) -> np.nd
     if bad.any():
         first = int(bad.argmax())
         raise ValueError(
-            f"{path}, line {lines[first]}: column {name!r} holds {cells[first]!r}: expected a finite number"
+            f"{path}, line {lines[first]}: column {name!r} holds {cells[first]!r}: expected a finite number{advice}"
         )
     return as_float32(values, f"column {name!r} of {path}")
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stepax.plot.style import BLUE, GREY, ORANGE, styled
+from stepax.plot.style import BLUE, GREY, ORANGE, show_thousands, styled
 
 __all__ = ["learning_curves"]
 
@@ -68,9 +68,20 @@ def _panel(axes: Axes, history: Mapping[str, Sequence[float]], name: str, best: 
         axes.axvline(best, color=GREY, linestyle=":", label=f"best epoch: {best}")
     title = name.replace("_", " ")
     axes.set(title=title, xlabel="epoch", ylabel=f"{title} ({unit})" if unit else title)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _epoch_axis(axes, int(epochs[0]), int(epochs[-1]))
     finite = np.array([value for value in drawn if np.isfinite(value)])
     if finite.size and finite.min() > 0 and finite.max() > 100 * finite.min():
         axes.set_yscale("log")
+    elif finite.size and np.abs(finite).max() >= 1000:
+        show_thousands(axes.yaxis)
     axes.grid(visible=True)
     axes.legend()
+
+
+def _epoch_axis(axes: Axes, first: int, last: int) -> None:
+    """Whole epochs from the first to the last, both with a tick, and room for their marks."""
+    span = last - first
+    room = 0.03 * span or 0.5
+    axes.set_xlim(first - room, last + room)
+    between = MaxNLocator(5, integer=True).tick_values(first, last)
+    axes.set_xticks(sorted({first, last, *(int(t) for t in between if min(t - first, last - t) > 0.1 * span)}))

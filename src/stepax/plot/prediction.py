@@ -1,12 +1,13 @@
 """A regression at a glance: predictions against the truth."""
 
+import math
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stepax.plot.style import BLUE, GREY, styled
+from stepax.plot.style import BLUE, GREY, show_thousands, styled
 
 __all__ = ["predicted_against_true"]
 
@@ -22,7 +23,7 @@ def predicted_against_true(predicted: Any, true: Any, *, name: str = "target", u
         unit: Its unit.
 
     Returns:
-        The figure; titles hold R² and the mean absolute error.
+        The figure; titles hold R², the mean absolute error and the mean error.
 
     Raises:
         ValueError: The shapes are not both ``[n]``.
@@ -49,5 +50,9 @@ def predicted_against_true(predicted: Any, true: Any, *, name: str = "target", u
     histogram.axvline(0, color=GREY, linestyle="--", linewidth=1.2)
     histogram.yaxis.set_major_locator(MaxNLocator(integer=True))
     histogram.set(xlabel=f"predicted − true {name}{suffix}", ylabel="examples")
-    histogram.set_title(f"mean absolute error {np.abs(errors).mean():.4g}, mean error {errors.mean():+.3g}")
+    size, shift = np.abs(errors).mean(), errors.mean()
+    decimals = max(0, 3 - math.floor(math.log10(size))) if size else 0  # four digits, of both as many decimals
+    histogram.set_title(f"mean absolute error {size:,.{decimals}f}\nmean error {shift:+,.{decimals}f}")
+    for axis in (points.xaxis, points.yaxis, histogram.xaxis):
+        show_thousands(axis)
     return figure

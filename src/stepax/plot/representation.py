@@ -25,6 +25,7 @@ def representation(
     classes: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     chance: float | None = None,
+    rows: tuple[int, int] | None = None,
     title: str = "From input to answer",
 ) -> Figure:
     """What each layer makes of one example, above how well a linear probe on that layer tells the classes apart.
@@ -40,6 +41,7 @@ def representation(
         classes: The names of the classes.
         columns: The names of the values in an input that is a vector.
         chance: The accuracy of guessing, drawn as a line.
+        rows: On how many examples the probes were fitted, and on how many tested, to be told in the legend.
         title: The figure's title.
 
     Returns:
@@ -63,7 +65,8 @@ def representation(
             _activations(axes, values, is_input=column == 0)
             axes.set_anchor("N")  # titles on one line, whatever the shapes
         axes.set_title(f"{name}\n{'×'.join(map(str, values.shape))}", fontsize=10)
-    _probes(figure.add_subplot(grid[1, :]), accuracy, chance)
+    told = f", fitted on {rows[0]:,} rows, tested on {rows[1]:,}" if rows else ""
+    _probes(figure.add_subplot(grid[1, :]), accuracy, chance, f"linear probe on this layer{told}")
     figure.suptitle(title)
     return figure
 
@@ -111,11 +114,11 @@ def _bars(axes: Axes, values: np.ndarray, names: Sequence[str] | None, marked: i
         axes.set_yticks([])
 
 
-def _probes(axes: Axes, accuracy: Mapping[str, float], chance: float | None) -> None:
+def _probes(axes: Axes, accuracy: Mapping[str, float], chance: float | None, label: str) -> None:
     """The probes' accuracy, a point under each column."""
     values = 100 * np.array(list(accuracy.values()))
     places = np.arange(len(values))
-    axes.plot(places, values, color=BLUE, marker="o", markersize=7, label="linear probe on this layer")
+    axes.plot(places, values, color=BLUE, marker="o", markersize=7, label=label)
     axes.axhline(values[0], color=GREY, linestyle="--", linewidth=1.2, label=f"on the {next(iter(accuracy))} alone")
     if chance is not None and 100 * chance > values.min() - 15:
         axes.axhline(100 * chance, color=VERMILION, linestyle=":", linewidth=1.2, label="guessing")

@@ -9,10 +9,24 @@ from typing import Any, ParamSpec
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-__all__ = ["BLUE", "GREEN", "GREY", "ORANGE", "VERMILION", "save", "show_image", "show_signed", "styled", "tiled"]
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "VERMILION",
+    "save",
+    "show_image",
+    "show_signed",
+    "show_thousands",
+    "styled",
+    "tiled",
+]
 
 # Okabe and Ito's palette: told apart with every kind of colour blindness, and in grey by their lightness.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6E6E6E"
@@ -93,6 +107,12 @@ def _without_ticks(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def show_thousands(axis: Axis) -> None:
+    """Writes the numbers at an axis as ``1,200,000``, and few of them, as such are long."""
+    axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace("-", "−")))
 
 
 def tiled(images: Any, columns: int, fill: float = np.nan) -> np.ndarray:

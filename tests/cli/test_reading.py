@@ -1,0 +1,41 @@
+import pytest
+
+from stepax.cli.reading import as_options, fingerprint, in_options
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("a.csv needs a target: pass target= one of 'a'", "a.csv needs a target: pass --target one of 'a'"),
+        ("like b.png; pass size=(height, width) to resize all", "like b.png; pass --size HEIGHT WIDTH to resize all"),
+        ("size=(3, 4) does not apply to a.csv", "--size 3 4 does not apply to a.csv"),
+        ("drop=('id',) does not apply to x.npz", "--drop 'id' does not apply to x.npz"),
+        ("test_fraction=0.3 divides 4 rows", "--test-fraction 0.3 divides 4 rows"),
+        ("test_fraction is 3.0: expected", "--test-fraction is 3.0: expected"),
+        ("size: the height: expected at least 1", "--size: the height: expected at least 1"),
+        ("pass resize=True to convert it", "pass --resize to convert it"),
+        ("columns: a.csv has no column 'b'", "--columns: a.csv has no column 'b'"),
+        ("/x/size=3/a.csv has no lines", "/x/size=3/a.csv has no lines"),
+        ("target column 'y' holds ''", "target column 'y' holds ''"),
+    ],
+)
+def test_arguments_are_told_as_options(said, told):
+    assert in_options(said) == told
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError])
+def test_the_kind_of_error_stays(kind):
+    with pytest.raises(kind, match="--size"), as_options():
+        raise kind("size: wrong")
+
+
+def test_a_fingerprint_tells_a_change_of_a_file_or_folder(tmp_path):
+    file = tmp_path / "a" / "x.csv"
+    file.parent.mkdir()
+    file.write_text("one")
+    before = [fingerprint(str(path)) for path in (file, tmp_path)]
+    assert before == [fingerprint(str(path)) for path in (file, tmp_path)]
+    assert before[0]["bytes"] == 3
+    file.write_text("other")
+    assert all(fingerprint(str(path)) != old for path, old in zip((file, tmp_path), before, strict=True))
+    assert fingerprint("iris") is None
