@@ -54,6 +54,15 @@ class Linear(linen.Module):
         return linen.Dense(1, name="head")(jnp.concatenate([x["left"], x["right"]], axis=-1))
 
 
+class LastStep(linen.Module):
+    """A classifier of sequences by what an LSTM knows after the last step."""
+
+    @linen.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        outputs, _ = sx.nn.LSTM(8, name="lstm")(x)
+        return sx.nn.Dense(2, name="head")(outputs[:, -1])
+
+
 def gate(*truth: int) -> dict[str, np.ndarray]:
     x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
     return {"x": x, "y": np.array(truth, np.int32)}
@@ -76,6 +85,22 @@ def weighted_sum() -> dict[str, Any]:
     x = plane()["x"]
     weight = np.linspace(0, 2, 12, dtype=np.float32)
     return {"x": {"left": x[:, :1], "right": x[:, 1:]}, "y": x @ np.float32([2, -1]), "weight": weight}
+
+
+def impulses() -> dict[str, np.ndarray]:
+    """Sixteen sequences of five steps: is the impulse at the start up or down?"""
+    x = np.random.default_rng(0).normal(0, 0.1, (16, 5, 1)).astype(np.float32)
+    y = np.array([0, 1] * 8, np.int32)
+    x[:, 0, 0] += 2 * y - 1
+    return {"x": x, "y": y}
+
+
+def counting() -> dict[str, np.ndarray]:
+    """Tokens that count up or down in a circle of five; from the second on the next is certain."""
+    starts = np.arange(12)[:, None]
+    tokens = (starts + np.where(starts % 2 == 0, 1, -1) * np.arange(5)) % 5
+    weight = np.tile(np.float32([0, 1, 1, 1]), (12, 1))
+    return {"x": tokens[:, :-1].astype(np.int32), "y": tokens[:, 1:].astype(np.int32), "weight": weight}
 
 
 ACCURACY = {"accuracy": sx.metrics.accuracy}
@@ -141,6 +166,13 @@ CASES = {
         lambda: _supervised(Linear(), sx.losses.mean_squared_error, 0.1),
         weighted_sum(),
         lambda m: m["loss"] < 1e-3,
+        200,
+    ),
+    "lstm": Case(lambda: _supervised(LastStep(), sx.losses.cross_entropy, 0.05, **ACCURACY), impulses(), _accurate, 20),
+    "decoder": Case(
+        lambda: _supervised(sx.nn.Decoder(5, 8, 2, 2, 4), sx.losses.cross_entropy, 0.02, **ACCURACY),
+        counting(),
+        _accurate,
         200,
     ),
     "transfer": Case(_transferred, stripes(), _accurate, 30),

@@ -199,7 +199,7 @@ def test_weight_zero_equals_removal_in_evaluation(case: Case) -> None:
     rows = np.arange(len(case.data["y"]))
     kept = rows % 2 == 0
     own = np.asarray(case.data.get("weight", np.ones(len(rows), np.float32)))
-    weighted = {**case.data, "weight": np.where(kept, own, 0)}
+    weighted = {**case.data, "weight": np.where(kept.reshape((-1,) + (1,) * (own.ndim - 1)), own, 0)}
     removed = {
         **jax.tree.map(lambda leaf: leaf[kept], {k: v for k, v in case.data.items() if k != "weight"}),
         "weight": own[kept],

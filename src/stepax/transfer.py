@@ -34,11 +34,14 @@ def transfer(model: Any, params: Tree, variables: Tree | None = None, *, train: 
         model inside.
 
     Raises:
-        ValueError: No path matches; the message lists the paths.
+        ValueError: ``train`` is no regular expression, or no path matches it; the message lists the paths.
     """
     inner = as_model(model)
     flat, pattern = _flat(params), train
-    chosen = {path for path in flat if re.search(pattern, path)}
+    try:
+        chosen = {path for path in flat if re.search(pattern, path)}
+    except re.error as error:
+        raise ValueError(f"train: {pattern!r} is no regular expression: {error}") from error
     if not chosen:
         raise ValueError(f"train: no parameter's path matches {pattern!r}; the paths are {', '.join(sorted(flat))}")
     trained = dict(variables or {})
@@ -81,7 +84,7 @@ def _frozen_statistics(is_active: Callable[[str], bool]) -> Callable[..., Any]:
     def intercept(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
         layer = context.module
         if (
-            not isinstance(layer, linen.BatchNorm)
+            not hasattr(layer, "use_running_average")
             or context.method_name != "__call__"
             or is_active("/".join(layer.path))
         ):

@@ -130,3 +130,9 @@ def test_numbers_are_those_of_pytorch(pools, torch):
         expected = theirs(torch.tensor(np.moveaxis(x, -1, 1)))
     output, _ = jax.jit(partial(model.apply, train=False, key=None))(params, {}, x)
     np.testing.assert_allclose(output, expected, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5])
+def test_dropout_out_of_range_is_refused(dropout):
+    with pytest.raises(ValueError, match=r"dropout: expected a number in \[0, 1\), got"):
+        shapes(sx.nn.CNN((4,), dropout=dropout))

@@ -131,6 +131,7 @@ def test_dtypes():
 
 
 def test_jit_and_vmap():
+    same(jax.jit(filters.gaussian_kernel, static_argnums=0)(5, 1.5), filters.gaussian_kernel(5, 1.5))
     for function in (filters.blur, filters.edges, filters.sharpen):
         same(jax.jit(function)(images()), function(images()))
         same(jax.vmap(function)(images()[None])[0], function(images()))
@@ -145,3 +146,6 @@ def test_checks():
         for function in (filters.blur, filters.box_blur):
             with pytest.raises(ValueError, match=f"size: expected an odd, positive number of pixels, got {size}"):
                 function(jnp.zeros((1, 4, 4, 1)), size=size)
+    for sigma in (0.0, -1, float("nan")):
+        with pytest.raises(ValueError, match="sigma: expected a positive number of pixels, got"):
+            filters.blur(jnp.zeros((1, 4, 4, 1)), 5, sigma)

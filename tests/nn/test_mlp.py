@@ -90,3 +90,14 @@ def test_numbers_are_those_of_pytorch(train, torch):
     output, after = jax.jit(partial(model.apply, train=train, key=None))(params, variables, X)
     np.testing.assert_allclose(output, expected, 1e-4, 1e-5)
     np.testing.assert_allclose(after["batch_stats"]["norm_1"]["mean"], norms[1].running_mean, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5])
+def test_dropout_out_of_range_is_refused(dropout):
+    with pytest.raises(ValueError, match=r"dropout: expected a number in \[0, 1\), got"):
+        shapes(sx.nn.MLP((4, 2), dropout=dropout))
+
+
+def test_a_network_without_layers_is_refused():
+    with pytest.raises(ValueError, match="features: expected the output's width at least"):
+        shapes(sx.nn.MLP(()))

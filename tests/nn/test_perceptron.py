@@ -139,6 +139,18 @@ def test_other_labels_than_0_and_1_are_refused():
         sx.fit(learner, {"x": x, "y": y}, key=KEY, epochs=1, batch_size=3, progress=False)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, bool, jnp.bfloat16])
+def test_the_rule_counts_in_float32_whatever_the_inputs(dtype):
+    x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.int32([0, 1, 1, 1])
+    learner = sx.nn.rosenblatt(sx.nn.Perceptron())
+    expected, _ = learner.step(start(learner, x.astype(np.float32), y), {"x": x.astype(np.float32), "y": y})
+    state, metrics = learner.step(start(learner, x.astype(dtype), y), {"x": x.astype(dtype), "y": y})
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.float32)}
+    assert metrics == {"loss": 0.25, "weight": 4}
+    np.testing.assert_array_equal(state.params["kernel"], expected.params["kernel"])
+    assert learner.predict(state, x.astype(dtype)).dtype == jnp.float32
+
+
 def test_another_input_shape_is_an_error_about_x():
     learner = sx.nn.rosenblatt(sx.nn.Perceptron())
     state = start(learner, np.ones((3, 2), np.float32), np.zeros(3))

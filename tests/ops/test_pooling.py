@@ -73,15 +73,20 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0])
-def test_ties_share_a_windows_gradient(value):
+@pytest.mark.parametrize("window", [(2, 2), (4, 6)], ids=["pairwise", "large"])
+def test_ties_share_a_windows_gradient(value, window):
     x = jnp.full((1, 4, 6, 2), value)
-    gradient = jax.grad(lambda x: max_pool(x, (2, 3)).sum())(x)
-    np.testing.assert_allclose(gradient, 1 / 6, rtol=1e-6)
-    some = x.at[0, 0, 0].set(value + 1).at[0, 1, 2].set(value + 1)
-    gradient = jax.grad(lambda x: max_pool(x, (2, 3)).sum())(some)
-    sums = gradient.reshape(2, 2, 2, 3, 2).sum((1, 3))
-    np.testing.assert_allclose(sums, 1, rtol=1e-6)
-    np.testing.assert_array_equal(gradient[0, :2, :3, 0], [[0.5, 0, 0], [0, 0, 0.5]])
+    gradient = jax.grad(lambda x: max_pool(x, window).sum())(x)
+    np.testing.assert_allclose(gradient, 1 / np.prod(window), rtol=1e-6)
+    some = x.at[0, 0, 0].set(value + 1).at[0, 1, 1].set(value + 1)
+    gradient = jax.grad(lambda x: max_pool(x, window).sum())(some)
+    np.testing.assert_array_equal(gradient[0, :2, :2, 0], [[0.5, 0], [0, 0.5]])
+
+
+def test_ties_in_any_window_share_all_of_its_gradient():
+    gradient = jax.grad(lambda x: max_pool(x, (2, 3)).sum())(jnp.zeros((1, 4, 6, 1)))
+    assert (gradient > 0).all()
+    np.testing.assert_allclose(gradient.reshape(2, 2, 2, 3).sum((1, 3)), 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])

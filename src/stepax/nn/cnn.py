@@ -6,7 +6,10 @@ from typing import Any
 import jax
 from flax import linen
 
-from stepax.ops.convolution import conv_general_dilated
+from stepax.checks import check_dropout
+from stepax.nn.convolution import Conv
+from stepax.nn.dense import Dense
+from stepax.nn.normalization import BatchNorm
 from stepax.ops.pooling import max_pool
 from stepax.typing import Array
 
@@ -32,8 +35,8 @@ class CNN(linen.Module):
         window: The pooling window, also its stride.
         activation: The non-linearity.
         normalize: Whether each convolution and hidden dense layer is batch-normalised before its activation.
-        dropout: The fraction of values set to zero in training, after every stage (whole channels, halved) and after
-            hidden dense layers.
+        dropout: The fraction of values set to zero in training, in [0, 1): after every stage (whole channels, halved)
+            and after hidden dense layers.
 
     Reference:
         LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition, Proceedings of the
@@ -55,6 +58,7 @@ class CNN(linen.Module):
     @linen.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """From images ``[batch, height, width, channels]`` to ``[batch, classes]``."""
+        check_dropout(self.dropout)
         if x.ndim != 4:
             raise ValueError(f"x: expected images of shape [batch, height, width, channels], got the shape {x.shape}")
         for stage, widths in enumerate(self.features):
@@ -68,26 +72,19 @@ class CNN(linen.Module):
                 )(x)
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.dense):
-            x = linen.Dense(width, use_bias=not self.normalize, name=f"dense_{i}")(x)
+            x = Dense(width, use_bias=not self.normalize, name=f"dense_{i}")(x)
             x = self._activated(x, f"dense_norm_{i}", train)
             if self.dropout:
                 x = linen.Dropout(self.dropout, deterministic=not train, name=f"dense_dropout_{i}")(x)
-        return linen.Dense(self.classes, name="head")(x)
+        return Dense(self.classes, name="head")(x)
 
     def _convolution(self, x: Array, width: int, name: str, train: bool) -> Array:
-        convolution = linen.Conv(
-            width,
-            self.kernel,
-            self.strides,
-            self.padding,
-            use_bias=not self.normalize,
-            conv_general_dilated=conv_general_dilated,
-            name=f"conv_{name}",
+        convolution = Conv(
+            width, self.kernel, self.strides, self.padding, use_bias=not self.normalize, name=f"conv_{name}"
         )
         return self._activated(convolution(x), f"norm_{name}", train)
 
     def _activated(self, x: Array, name: str, train: bool) -> Array:
         if self.normalize:
-            # Averages over some ten steps, as in PyTorch: a run of a few hundred must end with statistics of its own.
-            x = linen.BatchNorm(use_running_average=not train, momentum=0.9, name=name)(x)
+            x = BatchNorm(name=name)(x, train)
         return self.activation(x)

@@ -9,6 +9,7 @@ import functools
 
 import jax.numpy as jnp
 
+from stepax.targets import host_values
 from stepax.typing import Array
 
 __all__ = ["blur", "box_blur", "edges", "filter_images", "gaussian_kernel", "sharpen", "sobel"]
@@ -93,14 +94,17 @@ def gaussian_kernel(size: int, sigma: float) -> Array:
 
     Args:
         size: The number of weights, odd.
-        sigma: The standard deviation in pixels.
+        sigma: The standard deviation in pixels, positive.
 
     Returns:
         ``[size]`` float32.
 
     Raises:
-        ValueError: ``size`` is not odd and positive.
+        ValueError: ``size`` is not odd and positive, or ``sigma`` is not positive.
     """
+    concrete = host_values(sigma)
+    if concrete is not None and not concrete > 0:
+        raise ValueError(f"sigma: expected a positive number of pixels, got {sigma}")
     offsets = jnp.arange(_odd(size), dtype=jnp.float32) - size // 2
     weights = jnp.exp(-jnp.square(offsets / sigma) / 2)
     return weights / weights.sum()
@@ -112,14 +116,14 @@ def blur(images: Array, size: int = 5, sigma: float = 1.0, *, border: str = "ref
     Args:
         images: ``[batch, height, width, channels]``.
         size: The side of the kernel in pixels, odd; beyond ``6 sigma`` nothing changes.
-        sigma: The standard deviation in pixels.
+        sigma: The standard deviation in pixels, positive.
         border: A mode of ``jnp.pad``.
 
     Returns:
         The shape of ``images``.
 
     Raises:
-        ValueError: The images have no four axes, or ``size`` is not odd and positive.
+        ValueError: The images have no four axes, ``size`` is not odd and positive, or ``sigma`` is not positive.
     """
     weights = gaussian_kernel(size, sigma)
     return filter_images(filter_images(images, weights[None], border=border), weights[:, None], border=border)

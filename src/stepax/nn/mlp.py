@@ -6,6 +6,9 @@ from typing import Any
 import jax
 from flax import linen
 
+from stepax.checks import check_dropout
+from stepax.nn.dense import Dense
+from stepax.nn.normalization import BatchNorm
 from stepax.typing import Array
 
 __all__ = ["MLP"]
@@ -18,7 +21,7 @@ class MLP(linen.Module):
         features: Every layer's width, from the first hidden layer to the output: 784-128-64-10 is ``MLP((128, 64,
             10))`` on 784 inputs.
         activation: The non-linearity :math:`\phi`. One that narrows its input, such as maxout, may be used.
-        dropout: The fraction of each hidden layer's values set to zero in training.
+        dropout: The fraction of each hidden layer's values set to zero in training, in [0, 1).
         normalize: Whether each hidden layer is batch-normalised before its activation.
         kernel_init: Draws the weights.
         bias_init: Draws the biases.
@@ -37,13 +40,16 @@ class MLP(linen.Module):
     @linen.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """From ``[batch, …]`` (flattened) to ``[batch, features[-1]]``."""
+        check_dropout(self.dropout)
+        if not self.features:
+            raise ValueError("features: expected the output's width at least, such as (10,), got none")
         x = x.reshape(x.shape[0], -1)
         *hidden, last = self.features
         for i, width in enumerate(hidden):
-            x = linen.Dense(width, kernel_init=self.kernel_init, bias_init=self.bias_init, name=f"dense_{i}")(x)
+            x = Dense(width, kernel_init=self.kernel_init, bias_init=self.bias_init, name=f"dense_{i}")(x)
             if self.normalize:
-                x = linen.BatchNorm(use_running_average=not train, momentum=0.9, name=f"norm_{i}")(x)
+                x = BatchNorm(name=f"norm_{i}")(x, train)
             x = self.activation(x)
             if self.dropout:
                 x = linen.Dropout(self.dropout, deterministic=not train, name=f"dropout_{i}")(x)
-        return linen.Dense(last, kernel_init=self.kernel_init, bias_init=self.bias_init, name="head")(x)
+        return Dense(last, kernel_init=self.kernel_init, bias_init=self.bias_init, name="head")(x)

@@ -33,8 +33,8 @@ class Perceptron(linen.Module):
 
     @linen.compact
     def __call__(self, x: Array) -> Array:
-        """From ``[batch, …]`` (flattened) to 0 or 1, ``[batch, features]`` in the dtype of ``x``."""
-        x = x.reshape(x.shape[0], -1)
+        """From ``[batch, …]`` (flattened) to 0 or 1, ``[batch, features]``, all in float32 at least."""
+        x = x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32))
         kernel = self.param("kernel", linen.initializers.zeros_init(), (x.shape[-1], self.features), x.dtype)
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), x.dtype)
         return (x @ kernel + bias[None] > 0).astype(x.dtype)
@@ -73,7 +73,7 @@ def rosenblatt(model: Perceptron, rate: float = 1.0) -> Learner:
             moved = {"kernel": params["kernel"] + rate * jnp.outer(x, error), "bias": params["bias"] + rate * error}
             return moved, jnp.abs(error)
 
-        x = batch["x"].reshape(batch["x"].shape[0], -1)
+        x = batch["x"].reshape(batch["x"].shape[0], -1).astype(state.params["kernel"].dtype)
         weight = batch.get("weight", jnp.ones(x.shape[0]))
         params, wrong = jax.lax.scan(learn, state.params, (x, _targets(batch, model.features).astype(x.dtype), weight))
         return state._replace(params=params, step=state.step + 1), reduce(wrong, {}, batch)

@@ -1,6 +1,21 @@
 """Primitives that are fast on every platform; they know no Flax."""
 
-from stepax.ops.convolution import conv_general_dilated
+from stepax.ops.attention import attention
+from stepax.ops.convolution import conv, conv_general_dilated
+from stepax.ops.dense import dense
+from stepax.ops.embedding import embed
 from stepax.ops.pooling import average_pool, max_pool
+from stepax.ops.recurrence import gru, lstm, rnn
 
-__all__ = ["average_pool", "conv_general_dilated", "max_pool"]
+__all__ = [
+    "attention",
+    "average_pool",
+    "conv",
+    "conv_general_dilated",
+    "dense",
+    "embed",
+    "gru",
+    "lstm",
+    "max_pool",
+    "rnn",
+]

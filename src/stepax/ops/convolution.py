@@ -1,36 +1,109 @@
-"""Convolution with a gradient that stays fast inside a compiled loop.
+"""Convolution in one and two dimensions that stays fast inside a compiled loop, with all its derivatives.
 
 XLA's CPU backend lays out convolutions for its fast kernels in a program's entry computation only: inside ``scan``,
 ``while`` and ``cond`` the gradient by the kernel, whose operands JAX orders unusually, compiles to naive loops
-(jax-ml/jax#12868). Here both gradients are written as convolutions in the one order that is fast everywhere. On GPU and
-TPU the stock gradient is used.
+(jax-ml/jax#12868). Grouped convolutions have no fast kernel there at all.
+
+So the convolution is a primitive of its own, and so is its gradient by the kernel. Both come from one form that is
+linear in each of three arrays,
+
+    ⟨g, conv(x, k)⟩ = ⟨k, kernel_gradient(x, g)⟩ = ⟨x, conv(g, k mirrored)⟩
+
+so that the derivatives of each are these two again: forward mode, reverse mode and derivatives of any order stay
+within them, and ``vmap`` turns both into their grouped forms. On a CPU each form is computed in the way that was
+measured fastest (docs/performance.md); on GPU and TPU by ``lax``.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
+from stepax.ops.convolution_forms import (
+    LETTERS,
+    Form,
+    channels_last,
+    conv_on_cpu,
+    kernel_gradient_on_cpu,
+    stock_conv,
+    stock_kernel_gradient,
+)
 from stepax.typing import Array
 
-__all__ = ["conv_general_dilated"]
-
-LETTERS = {1: "W", 2: "HW"}
-# With few input channels, one product with the patches beats a convolution over whole images.
-FEW_CHANNELS = 4
+__all__ = ["conv", "conv_general_dilated"]
 
 
-class _Settings(NamedTuple):
-    """What is static in a convolution; ``padding`` is explicit, a (low, high) pair per axis of space."""
+def conv(
+    x: Array,
+    kernel: Array,
+    *,
+    strides: int | Sequence[int] = 1,
+    padding: str | Sequence[tuple[int, int]] = "SAME",
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    precision: Any = None,
+) -> Array:
+    """Convolution over one or two axes of space; as everywhere in deep learning, the kernel is not mirrored.
 
-    strides: tuple[int, ...]
-    padding: tuple[tuple[int, int], ...]
-    dilation: tuple[int, ...]
-    precision: Any
+    Args:
+        x: The input, ``[batch, *space, channels]``.
+        kernel: ``[*window, channels / groups, features]``.
+        strides: The distance between the kernel's places, one number or one per axis.
+        padding: ``"SAME"``, ``"VALID"``, ``"CAUSAL"`` (one axis: no output sees a later input), or a (low, high) pair
+            per axis.
+        dilation: The distance between the kernel's elements, one number or one per axis.
+        groups: In how many groups channels and features are divided; as many as channels is a depthwise convolution.
+        precision: Of the products, as in ``jax.lax``.
+
+    Returns:
+        ``[batch, *space after, features]``.
+
+    Raises:
+        ValueError: Shapes, groups or padding do not fit together.
+    """
+    axes = jnp.ndim(x) - 2
+    if axes not in LETTERS or jnp.ndim(kernel) != axes + 2:
+        raise ValueError(
+            "x and kernel: expected [batch, *space, channels] and [*window, channels / groups, features] with one or "
+            f"two axes of space, got the shapes {jnp.shape(x)} and {jnp.shape(kernel)}"
+        )
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+    channels, features = x.shape[-1], kernel.shape[-1]
+    if groups < 1 or channels % groups or features % groups or kernel.shape[-2] * groups != channels:
+        raise ValueError(
+            f"groups: {groups} groups of {kernel.shape[-2]} channels each (the kernel's shape is {kernel.shape}) do "
+            f"not divide {channels} channels and {features} features"
+        )
+    strides, dilation = _each("strides", strides, axes), _each("dilation", dilation, axes)
+    window = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[:axes], strict=True)]
+    if isinstance(padding, str):
+        if padding == "CAUSAL" and axes == 1:
+            padding = [(window[0] - 1, 0)]
+        elif padding in ("SAME", "VALID"):
+            padding = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
+        else:
+            known = "'SAME', 'VALID'" + ", 'CAUSAL'" * (axes == 1)
+            raise ValueError(f"padding: expected one of {known} or a (low, high) pair per axis, got {padding!r}")
+    if len(padding) != axes:
+        raise ValueError(f"padding: expected {axes} (low, high) pairs, got {padding!r}")
+    pairs = tuple((int(low), int(high)) for low, high in padding)
+    if any(n + low + high < w for n, (low, high), w in zip(x.shape[1:-1], pairs, window, strict=True)):
+        raise ValueError(f"kernel: a window of {window} does not fit an input of {x.shape[1:-1]} with padding {pairs}")
+    dtype = jnp.result_type(x, kernel)
+    form = Form(strides, pairs, (1,) * axes, dilation, groups, precision)
+    return _conv(x.astype(dtype), kernel.astype(dtype), form)
+
+
+def _each(name: str, value: int | Sequence[int], axes: int) -> tuple[int, ...]:
+    sizes = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(sizes) != axes or min(sizes) < 1:
+        raise ValueError(f"{name}: expected a number of at least 1, or one per axis of space ({axes}), got {value!r}")
+    return sizes
 
 
 def conv_general_dilated(
@@ -46,18 +119,17 @@ def conv_general_dilated(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> Array:
-    """``jax.lax.conv_general_dilated`` with a fast gradient; for ``flax.linen.Conv(conv_general_dilated=…)``.
+    """:func:`conv` with ``lax``'s arguments, for ``flax.linen.Conv(conv_general_dilated=…)``.
 
-    One or two axes of space, channels last (``NHWC``, ``HWIO``, as Flax has them) take the fast gradient; every other
-    form (groups, dilated inputs, three axes) is ``lax``'s own. The fast form has no forward-mode derivative
-    (``jax.jvp``): use ``lax``'s for that.
+    One or two axes of space, channels last (``NHWC``, ``HWIO``, as Flax has them) are computed as in :func:`conv`;
+    every other form (channels first, three axes, groups of the batch, other dtypes for the result) is ``lax``'s own.
 
     Args:
         lhs: The input, ``[batch, *space, channels]``.
-        rhs: The kernel, ``[*window, channels, features]``.
+        rhs: The kernel, ``[*window, channels / groups, features]``.
         window_strides: One per axis of space.
         padding: ``"SAME"``, ``"VALID"`` or a (low, high) pair per axis.
-        lhs_dilation: As in ``lax``.
+        lhs_dilation: Dilation of the input.
         rhs_dilation: Dilation of the kernel.
         dimension_numbers: As in ``lax``.
         feature_group_count: As in ``lax``.
@@ -69,15 +141,14 @@ def conv_general_dilated(
         ``[batch, *space, features]``.
     """
     axes = lhs.ndim - 2
-    plain = (
+    ours = (
         axes in LETTERS
-        and all(d == 1 for d in lhs_dilation or ())
-        and feature_group_count == batch_group_count == 1
+        and batch_group_count == 1
         and preferred_element_type in (None, lhs.dtype)
         and lhs.dtype == rhs.dtype
-        and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers) == _numbers(lhs, rhs)
+        and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers) == channels_last(axes)
     )
-    if not plain:
+    if not ours:
         return lax.conv_general_dilated(
             lhs,
             rhs,
@@ -91,123 +162,125 @@ def conv_general_dilated(
             precision,
             preferred_element_type,
         )
-    dilation = tuple(rhs_dilation or (1,) * axes)
+    spread, dilation = tuple(lhs_dilation or (1,) * axes), tuple(rhs_dilation or (1,) * axes)
     if isinstance(padding, str):
         window = [d * (k - 1) + 1 for d, k in zip(dilation, rhs.shape[:axes], strict=True)]
-        padding = lax.padtype_to_pads(lhs.shape[1:-1], window, window_strides, padding)
-    settings = _Settings(
-        tuple(window_strides), tuple((int(low), int(high)) for low, high in padding), dilation, precision
-    )
-    return _conv(settings, lhs, rhs)
+        space = [s * (n - 1) + 1 for s, n in zip(spread, lhs.shape[1:-1], strict=True)]
+        padding = lax.padtype_to_pads(space, window, window_strides, padding)
+    pairs = tuple((int(low), int(high)) for low, high in padding)
+    return _conv(lhs, rhs, Form(tuple(window_strides), pairs, spread, dilation, feature_group_count, precision))
 
 
-def _numbers(lhs: Array, rhs: Array) -> lax.ConvDimensionNumbers:
-    space = LETTERS[lhs.ndim - 2]
-    return lax.conv_dimension_numbers(lhs.shape, rhs.shape, (f"N{space}C", f"{space}IO", f"N{space}C"))
+# The two primitives.
+
+conv_p = Primitive("stepax_conv")
+kernel_gradient_p = Primitive("stepax_conv_kernel_gradient")
 
 
-def _plain(settings: _Settings, x: Array, kernel: Array) -> Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        settings.strides,
-        settings.padding,
-        rhs_dilation=settings.dilation,
-        dimension_numbers=_numbers(x, kernel),
-        precision=settings.precision,
-    )
+def _conv(x: Array, kernel: Array, form: Form) -> Array:
+    return conv_p.bind(x, kernel, form=form)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _conv(settings: _Settings, x: Array, kernel: Array) -> Array:
-    return _plain(settings, x, kernel)
+def _kernel_gradient(x: Array, g: Array, form: Form, window: tuple[int, ...]) -> Array:
+    """The gradient of ``⟨g, conv(x, k)⟩`` by ``k``, ``[*window, channels / groups, features]``."""
+    return kernel_gradient_p.bind(x, g, form=form, window=window)
 
 
-def _forward(settings: _Settings, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _plain(settings, x, kernel), (x, kernel)
-
-
-def _backward(settings: _Settings, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-
-    def stock(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-        return jax.vjp(partial(_plain, settings), x, kernel)[1](g)
-
-    def canonical(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
-        return _input_gradient(settings, x, kernel, g), _kernel_gradient(settings, x, kernel, g)
-
-    return lax.platform_dependent(x, kernel, g, cpu=canonical, default=stock)
-
-
-_conv.defvjp(_forward, _backward)
-
-
-def _input_gradient(settings: _Settings, x: Array, kernel: Array, g: Array) -> Array:
-    """The output's gradient, spread out by the strides, convolved with the mirrored kernel."""
-    axes = x.ndim - 2
-    mirrored = jnp.swapaxes(jnp.flip(kernel, range(axes)), -1, -2)
+def _input_gradient(g: Array, kernel: Array, form: Form, space: tuple[int, ...]) -> Array:
+    """The gradient of ``⟨g, conv(x, k)⟩`` by ``x``: ``g``, spread by the strides, with the mirrored kernel."""
+    axes = len(space)
+    *window, channels, features = kernel.shape
+    groups = form.groups
+    mirrored = jnp.flip(kernel, range(axes)).reshape(*window, channels, groups, features // groups)
+    mirrored = jnp.swapaxes(mirrored, -1, -3).reshape(*window, features // groups, groups * channels)
     padding = []
-    for n, out, k, stride, dilation, (low, _) in zip(
-        x.shape[1:-1], g.shape[1:-1], kernel.shape, settings.strides, settings.dilation, settings.padding, strict=False
+    for n, out, k, stride, spread, d, (low, _) in zip(
+        space, g.shape[1:-1], window, form.strides, form.spread, form.dilation, form.padding, strict=True
     ):
-        before = dilation * (k - 1) - low
-        padding.append((before, n + dilation * (k - 1) - before - (stride * (out - 1) + 1)))
-    return lax.conv_general_dilated(
-        g,
-        mirrored,
-        (1,) * axes,
-        padding,
-        lhs_dilation=settings.strides,
-        rhs_dilation=settings.dilation,
-        dimension_numbers=_numbers(g, mirrored),
-        precision=settings.precision,
-    )
+        reach, before = d * (k - 1), d * (k - 1) - low
+        padding.append((before, spread * (n - 1) + 1 + reach - before - (stride * (out - 1) + 1)))
+    return _conv(g, mirrored, form._replace(strides=form.spread, spread=form.strides, padding=tuple(padding)))
 
 
-def _kernel_gradient(settings: _Settings, x: Array, kernel: Array, g: Array) -> Array:
-    """The input convolved with the output's gradient, batch and channels exchanged."""
-    if x.shape[-1] < FEW_CHANNELS:
-        return _kernel_gradient_by_patches(settings, x, kernel, g)
-    images = jnp.swapaxes(x, 0, -1)
-    windows = jnp.moveaxis(g, 0, -2)
-    result = lax.conv_general_dilated(
-        images,
-        windows,
-        settings.dilation,
-        _exact_padding(settings, x, kernel, g),
-        rhs_dilation=settings.strides,
-        dimension_numbers=_numbers(images, windows),
-        precision=settings.precision,
-    )
-    return jnp.moveaxis(result, 0, -2)
+# What JAX needs to know of the primitives.
 
 
-def _exact_padding(settings: _Settings, x: Array, kernel: Array, g: Array) -> list[tuple[int, int]]:
-    """The padding with which the windows that were used fit exactly.
-
-    Its end is negative where strides left some input unused.
-    """
-    sizes = zip(
-        x.shape[1:-1], g.shape[1:-1], kernel.shape, settings.strides, settings.dilation, settings.padding, strict=False
-    )
-    return [(low, d * (k - 1) + stride * (out - 1) + 1 - n - low) for n, out, k, stride, d, (low, _) in sizes]
+def _define(primitive: Primitive, stock: Any, on_cpu: Any) -> None:
+    # Outside of jit nothing is in a loop.
+    primitive.def_impl(stock)
+    primitive.def_abstract_eval(lambda *avals, **static: jax.make_jaxpr(partial(stock, **static))(*avals).out_avals[0])
+    mlir.register_lowering(primitive, mlir.lower_fun(stock, multiple_results=False))
+    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), platform="cpu")
 
 
-def _kernel_gradient_by_patches(settings: _Settings, x: Array, kernel: Array, g: Array) -> Array:
-    """All windows of the input as rows of a matrix, times the output's gradient."""
-    config = [(low, high, 0) for low, high in _exact_padding(settings, x, kernel, g)]
-    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *config, (0, 0, 0)])
+def _by_x(g: Array, x: Any, kernel: Array, *, form: Form) -> Array:
+    return _input_gradient(g, kernel, form, x.aval.shape[1:-1])
 
-    def window(place: tuple[int, ...]) -> Array:
-        start = [d * i for d, i in zip(settings.dilation, place, strict=True)]
-        stop = [
-            s + stride * (out - 1) + 1 for s, stride, out in zip(start, settings.strides, g.shape[1:-1], strict=True)
-        ]
-        return lax.slice(padded, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *settings.strides, 1))
 
-    places = list(np.ndindex(*kernel.shape[:-2]))
-    patches = jnp.concatenate([window(place) for place in places], axis=-1).reshape(-1, len(places) * x.shape[-1])
-    product = lax.dot_general(
-        patches, g.reshape(-1, g.shape[-1]), (((0,), (0,)), ((), ())), precision=settings.precision
-    )
-    return product.reshape(kernel.shape)
+def _by_kernel(g: Array, x: Array, kernel: Any, *, form: Form) -> Array:
+    return _kernel_gradient(x, g, form, kernel.aval.shape[:-2])
+
+
+def _gradient_by_x(k: Array, x: Any, g: Array, *, form: Form, window: tuple[int, ...]) -> Array:
+    return _input_gradient(g, k, form, x.aval.shape[1:-1])
+
+
+def _gradient_by_g(k: Array, x: Array, g: Any, *, form: Form, window: tuple[int, ...]) -> Array:
+    return _conv(x, k, form)
+
+
+_define(conv_p, stock_conv, conv_on_cpu)
+_define(kernel_gradient_p, stock_kernel_gradient, kernel_gradient_on_cpu)
+ad.defbilinear(conv_p, _by_x, _by_kernel)
+ad.defbilinear(kernel_gradient_p, _gradient_by_x, _gradient_by_g)
+
+
+# Lanes of ``vmap`` are more examples where only the input has them, more features where only the kernel has them, and
+# more groups where both have.
+
+
+def _join(array: Array, lane: int, groups: int = 1) -> Array:
+    """The lanes within each group of the last axis."""
+    moved = jnp.moveaxis(array, lane, -2)
+    *rest, lanes, width = moved.shape
+    split = moved.reshape(*rest, lanes, groups, width // groups)
+    return jnp.swapaxes(split, -3, -2).reshape(*rest, lanes * width)
+
+
+def _split(array: Array, lanes: int, groups: int = 1) -> Array:
+    """The reverse of :func:`_join`; the lanes come first."""
+    *rest, width = array.shape
+    split = array.reshape(*rest, groups, lanes, width // (groups * lanes))
+    return jnp.moveaxis(split, -2, 0).reshape(lanes, *rest, width // lanes)
+
+
+def _conv_lanes(operands: Sequence[Array], dims: Sequence[Any], *, form: Form) -> tuple[Array, int]:
+    (x, kernel), (of_x, of_kernel) = operands, dims
+    if of_kernel is None:
+        x = jnp.moveaxis(x, of_x, 0)
+        y = _conv(x.reshape(-1, *x.shape[2:]), kernel, form)
+        return y.reshape(*x.shape[:2], *y.shape[1:]), 0
+    lanes = kernel.shape[of_kernel]
+    if of_x is None:
+        return _split(_conv(x, _join(kernel, of_kernel, form.groups), form), lanes, form.groups), 0
+    more = form._replace(groups=lanes * form.groups)
+    return _split(_conv(_join(x, of_x), _join(kernel, of_kernel), more), lanes), 0
+
+
+def _kernel_gradient_lanes(
+    operands: Sequence[Array], dims: Sequence[Any], *, form: Form, window: tuple[int, ...]
+) -> tuple[Array, int]:
+    (x, g), (of_x, of_g) = operands, dims
+    if of_g is None:
+        lanes = x.shape[of_x]
+        wide = _kernel_gradient(_join(x, of_x, form.groups), g, form, window)
+        return jnp.swapaxes(_split(jnp.swapaxes(wide, -1, -2), lanes), -1, -2), 0
+    lanes = g.shape[of_g]
+    if of_x is None:
+        return _split(_kernel_gradient(x, _join(g, of_g, form.groups), form, window), lanes, form.groups), 0
+    more = form._replace(groups=lanes * form.groups)
+    return _split(_kernel_gradient(_join(x, of_x), _join(g, of_g), more, window), lanes), 0
+
+
+batching.primitive_batchers[conv_p] = _conv_lanes
+batching.primitive_batchers[kernel_gradient_p] = _kernel_gradient_lanes

@@ -1,11 +1,12 @@
 """Max and average pooling whose gradient is fast on every platform.
 
-XLA differentiates a max over sliding windows by ``select_and_scatter``, which is slow on a CPU. Windows that do not
-overlap are a reshape and a max over two axes instead, whose gradient is a comparison. Where values tie, that gradient
-is shared among them.
+XLA differentiates a max over sliding windows by ``select_and_scatter``, which is slow on a CPU, and so is a max over
+axes with its count of ties. Here the places of a window are arrays of their own, compared two by two: all of it is one
+pass over the input, and the gradient another. Where values tie, the gradient is shared among them.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,9 @@ from jax import lax
 from stepax.typing import Array
 
 __all__ = ["average_pool", "max_pool"]
+
+# Larger windows are left to XLA: so many arrays would be slow to compile.
+MOST_PLACES = 16
 
 
 def max_pool(x: Array, window: Sequence[int], strides: Sequence[int] | None = None, padding: str = "VALID") -> Array:
@@ -32,10 +36,12 @@ def max_pool(x: Array, window: Sequence[int], strides: Sequence[int] | None = No
         ValueError: The window does not fit the input.
     """
     window, strides = _check(x, window, strides, padding)
+    lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    if math.prod(window) <= MOST_PLACES:
+        return _pairwise(jnp.maximum, _places(x, window, strides, padding, lowest))
     if window == strides and padding == "VALID":
         return _blocks(x, window).max(_block_axes(window))
     # A start on the host: one that is traced would hide from JAX that this is a maximum, which has a gradient.
-    lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     return lax.reduce_window(x, np.array(lowest, x.dtype), lax.max, (1, *window, 1), (1, *strides, 1), padding)
 
 
@@ -87,6 +93,32 @@ def _check(
             f"window: {window} is larger than the input's space {space}; use fewer pooling layers or a larger input"
         )
     return window, strides
+
+
+def _places(x: Array, window: tuple[int, ...], strides: tuple[int, ...], padding: str, fill: float) -> list[Array]:
+    """What each place of a window meets, ``[batch, *smaller, channels]`` each."""
+    if window == strides and padding == "VALID":
+        blocks = _blocks(x, window)
+        # Numbers for the places in a window, everything for the rest.
+        return [
+            blocks[(slice(None), *(part for i in place for part in (slice(None), i)))] for place in np.ndindex(*window)
+        ]
+    pads = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
+    padded = lax.pad(x, np.array(fill, x.dtype), [(0, 0, 0), *((*pair, 0) for pair in pads), (0, 0, 0)])
+    counts = [(n - w) // stride + 1 for n, w, stride in zip(padded.shape[1:-1], window, strides, strict=True)]
+    places = []
+    for place in np.ndindex(*window):
+        stop = [start + stride * (n - 1) + 1 for start, stride, n in zip(place, strides, counts, strict=True)]
+        places.append(lax.slice(padded, (0, *place, 0), (x.shape[0], *stop, x.shape[-1]), (1, *strides, 1)))
+    return places
+
+
+def _pairwise(combine: Callable[[Array, Array], Array], arrays: list[Array]) -> Array:
+    """All arrays combined, as a balanced tree."""
+    while len(arrays) > 1:
+        pairs = zip(arrays[::2], arrays[1::2], strict=False)
+        arrays = [combine(a, b) for a, b in pairs] + arrays[len(arrays) & ~1 :]
+    return arrays[0]
 
 
 def _blocks(x: Array, window: tuple[int, ...]) -> Array:

@@ -1,0 +1,84 @@
+"""The temporal convolutional network."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+
+from stepax.ops.convolution import conv
+from stepax.typing import Array, Key
+
+__all__ = ["TCN", "receptive_field"]
+
+
+def receptive_field(kernel: int, levels: int) -> int:
+    """How many steps, itself included, an output of a :class:`TCN` sees: ``1 + 2 (kernel − 1) (2^levels − 1)``.
+
+    >>> receptive_field(kernel=3, levels=4)
+    61
+    """
+    return 1 + 2 * (kernel - 1) * (2**levels - 1)
+
+
+class TCN(linen.Module):
+    """Residual blocks of two dilated causal convolutions each; the dilation doubles with every block.
+
+    No output sees a later input.
+
+    Attributes:
+        features: Channels of the blocks, one number per block.
+        kernel: The window of every convolution.
+        activation: The non-linearity.
+        dropout: The fraction of channels set to zero in training, after every convolution.
+        normalize: Whether weights are normalised: each filter is a direction and a length of its own.
+        kernel_init: Draws the weights.
+
+    Reference:
+        Bai, Kolter and Koltun, An empirical evaluation of generic convolutional and recurrent networks for sequence
+        modeling, 2018, arXiv:1803.01271; Salimans and Kingma, Weight normalization, 2016, arXiv:1602.07868.
+    """
+
+    features: Sequence[int]
+    kernel: int = 3
+    activation: Callable[[Array], Array] = jax.nn.relu
+    dropout: float = 0.0
+    normalize: bool = True
+    kernel_init: Any = linen.initializers.he_normal()
+
+    @linen.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """From ``[batch, time, channels]`` to ``[batch, time, features[-1]]``."""
+        if x.ndim != 3:
+            raise ValueError(f"x: expected sequences of shape [batch, time, channels], got the shape {x.shape}")
+        for level, width in enumerate(self.features):
+            h = x
+            for i in range(2):
+                h = self._convolution(h, width, self.kernel, 2**level, f"conv_{level}_{i}", self.normalize)
+                h = self.activation(h)
+                if self.dropout:
+                    name = f"dropout_{level}_{i}"
+                    h = linen.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train, name=name)(h)
+            if x.shape[-1] != width:
+                x = self._convolution(x, width, 1, 1, f"skip_{level}", False)
+            x = self.activation(x + h)
+        return x
+
+    def _convolution(self, x: Array, width: int, window: int, dilation: int, name: str, normalize: bool) -> Array:
+        shape = window, x.shape[-1], width
+        kernel = self.param(f"{name}_kernel", self.kernel_init, shape)
+        bias = self.param(f"{name}_bias", linen.initializers.zeros_init(), (width,))
+        if normalize:
+
+            def lengths(key: Key) -> Array:
+                return _length(kernel)[0, 0]
+
+            scale = self.param(f"{name}_scale", lengths)
+            kernel = kernel * (scale[None, None] / _length(kernel))
+        return conv(x, kernel, padding="CAUSAL", dilation=dilation) + bias[None, None]
+
+
+def _length(kernel: Array) -> Array:
+    """Every filter's Euclidean length, ``[1, 1, features]``."""
+    return jnp.sqrt(jnp.square(kernel).sum((0, 1), keepdims=True))

@@ -1,0 +1,101 @@
+"""Scaled dot-product attention."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from stepax.typing import Array
+
+__all__ = ["attention"]
+
+# A causal attention is cut into at most so many blocks of queries, of at least this size.
+MOST_BLOCKS = 8
+SMALLEST_BLOCK = 32
+
+
+def attention(
+    query: Array,
+    key: Array,
+    value: Array,
+    *,
+    causal: bool = False,
+    mask: Array | None = None,
+    scale: float | None = None,
+) -> Array:
+    r"""``softmax(q kᵀ · scale) v`` for every head.
+
+    The softmax is computed in float32 at least. A query that may see nothing gets zeros.
+
+    Args:
+        query: ``[batch, queries, heads, width]``.
+        key: ``[batch, keys, heads, width]``.
+        value: ``[batch, keys, heads, width of values]``.
+        causal: Whether query ``i`` sees the keys up to ``i + keys − queries`` only: with fewer queries than keys, the
+            queries are the last ones.
+        mask: True where a query may see a key, of a shape that broadcasts to ``[batch, heads, queries, keys]``.
+        scale: ``1/√width`` unless given.
+
+    Returns:
+        ``[batch, queries, heads, width of values]``.
+
+    Raises:
+        ValueError: Shapes do not fit together.
+
+    Reference:
+        Vaswani et al., Attention is all you need, 2017, arXiv:1706.03762.
+    """
+    _check(query, key, value, mask)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    # Heads beside the batch: one batch of plain matrix products, whatever the backend.
+    q, k, v = (jnp.moveaxis(array, 2, 1) for array in (query * jnp.asarray(scale, query.dtype), key, value))
+    if not causal:
+        return jnp.moveaxis(_attend(q, k, v, mask), 1, 2)
+    # Queries in blocks, each with the keys it may see: nearly half the products are never formed.
+    queries, keys = q.shape[2], k.shape[2]
+    size = max(SMALLEST_BLOCK, -(-queries // MOST_BLOCKS))
+    blocks = []
+    for start in range(0, queries, size):
+        stop = min(start + size, queries)
+        last = max(stop + keys - queries, 1)
+        seen = jnp.tril(jnp.ones((1, 1, stop - start, last), bool), start + keys - queries)
+        if mask is not None:
+            rows = mask if mask.shape[2] == 1 else mask[:, :, start:stop]
+            seen = seen & (rows if mask.shape[3] == 1 else rows[..., :last])
+        blocks.append(_attend(q[:, :, start:stop], k[:, :, :last], v[:, :, :last], seen))
+    return jnp.moveaxis(jnp.concatenate(blocks, axis=2), 1, 2)
+
+
+def _attend(q: Array, k: Array, v: Array, seen: Array | None) -> Array:
+    """``[batch, heads, time, width]`` each."""
+    scores = lax.dot_general(
+        q, k, (((3,), (3,)), ((0, 1), (0, 1))), preferred_element_type=jnp.promote_types(q.dtype, jnp.float32)
+    )
+    if seen is None:
+        weights = jax.nn.softmax(scores)
+    else:
+        # Not −inf: a row of them has no softmax, and no gradient either.
+        hidden = jnp.asarray(jnp.finfo(scores.dtype).min, scores.dtype)
+        weights = jnp.where(seen, jax.nn.softmax(jnp.where(seen, scores, hidden)), 0)
+    return lax.dot_general(weights.astype(v.dtype), v, (((3,), (2,)), ((0, 1), (0, 1))))
+
+
+def _check(query: Array, key: Array, value: Array, mask: Array | None) -> None:
+    shapes = query.shape, key.shape, value.shape
+    fits = all(len(shape) == 4 for shape in shapes) and (
+        query.shape[0] == key.shape[0] == value.shape[0]
+        and query.shape[2] == key.shape[2] == value.shape[2]
+        and key.shape[1] == value.shape[1]
+        and query.shape[3] == key.shape[3]
+    )
+    if not fits:
+        raise ValueError(
+            "query, key and value: expected [batch, queries, heads, width] and twice [batch, keys, heads, width], got "
+            f"the shapes {shapes[0]}, {shapes[1]} and {shapes[2]}"
+        )
+    full = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
+    if mask is not None and (
+        mask.ndim != 4 or any(size not in (1, whole) for size, whole in zip(mask.shape, full, strict=True))
+    ):
+        raise ValueError(
+            f"mask: expected four axes that broadcast to [batch, heads, queries, keys] = {full}, got {mask.shape}"
+        )

@@ -1,0 +1,164 @@
+"""How a convolution and its gradient by the kernel are computed: by ``lax``, or as a CPU does it fastest."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from stepax.typing import Array
+
+__all__ = ["Form", "channels_last", "conv_on_cpu", "kernel_gradient_on_cpu", "stock_conv", "stock_kernel_gradient"]
+
+LETTERS = {1: "W", 2: "HW"}
+# With few input channels, one product with the patches beats a convolution over whole images.
+FEW_CHANNELS = 4
+# As many groups or fewer are computed one after the other without a loop.
+FEW_GROUPS = 8
+
+
+class Form(NamedTuple):
+    """All that is static in a convolution.
+
+    The input is ``[batch, *space, channels]``, the kernel ``[*window, channels / groups, features]``. ``padding`` is a
+    (low, high) pair per axis of space and may be negative; ``spread`` puts zeros between the input's elements,
+    ``dilation`` between the kernel's.
+    """
+
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    spread: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    precision: Any
+
+
+def channels_last(axes: int) -> lax.ConvDimensionNumbers:
+    """The dimension numbers that Flax uses, for one or two axes of space."""
+    space, shape = LETTERS[axes], (1,) * (axes + 2)
+    return lax.conv_dimension_numbers(shape, shape, (f"N{space}C", f"{space}IO", f"N{space}C"))
+
+
+def stock_conv(x: Array, kernel: Array, *, form: Form) -> Array:
+    """The convolution as ``lax`` has it."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        form.strides,
+        form.padding,
+        form.spread,
+        form.dilation,
+        channels_last(x.ndim - 2),
+        form.groups,
+        precision=form.precision,
+    )
+
+
+def stock_kernel_gradient(x: Array, g: Array, *, form: Form, window: tuple[int, ...]) -> Array:
+    """The gradient of ``⟨g, conv(x, k)⟩`` by ``k`` as ``lax`` has it."""
+    kernel = jax.ShapeDtypeStruct((*window, x.shape[-1] // form.groups, g.shape[-1]), x.dtype)
+    return jax.linear_transpose(lambda k: stock_conv(x, k, form=form), kernel)(g)[0]
+
+
+def conv_on_cpu(x: Array, kernel: Array, *, form: Form) -> Array:
+    """The convolution as it is fastest on a CPU."""
+    if form.groups > 1:
+        if kernel.shape[-2] == 1:
+            return _depthwise(x, kernel, form)
+        one = form._replace(groups=1)
+        return _by_groups(lambda x, kernel: conv_on_cpu(x, kernel, form=one), x, kernel, form.groups)
+    window = [d * (k - 1) + 1 for d, k in zip(form.dilation, kernel.shape, strict=False)]
+    if any(w > s * (n - 1) + 1 for w, s, n in zip(window, form.spread, x.shape[1:-1], strict=True)):
+        # XLA exchanges input and kernel where the kernel is the larger one, and then misses its fast layout.
+        places = _places(x, kernel.shape[:-2], form, _output_space(x, kernel.shape[:-2], form))
+        patches = jnp.concatenate(list(places), axis=-1)
+        return jnp.matmul(patches, kernel.reshape(-1, kernel.shape[-1]), precision=form.precision)
+    return stock_conv(x, kernel, form=form)
+
+
+def kernel_gradient_on_cpu(x: Array, g: Array, *, form: Form, window: tuple[int, ...]) -> Array:
+    """The gradient of ``⟨g, conv(x, k)⟩`` by ``k`` as it is fastest on a CPU, also inside a loop."""
+    channels, features = x.shape[-1], g.shape[-1]
+    if form.groups > 1:
+        if channels == form.groups:
+            return _depthwise_kernel_gradient(x, g, form, window)
+        one = form._replace(groups=1)
+        return _by_groups(lambda x, g: kernel_gradient_on_cpu(x, g, form=one, window=window), x, g, form.groups)
+    reaches = [s * (n - 1) + 1 for s, n in zip(form.strides, g.shape[1:-1], strict=True)]
+    spaces = [s * (n - 1) + 1 for s, n in zip(form.spread, x.shape[1:-1], strict=True)]
+    if channels < FEW_CHANNELS or any(r > n for r, n in zip(reaches, spaces, strict=True)):
+        patches = jnp.concatenate(list(_places(x, window, form, g.shape[1:-1])), axis=-1)
+        product = lax.dot_general(
+            patches.reshape(-1, patches.shape[-1]),
+            g.reshape(-1, features),
+            (((0,), (0,)), ((), ())),
+            precision=form.precision,
+        )
+        return product.reshape(*window, channels, features)
+    # The input convolved with the output's gradient, batch and channels exchanged.
+    exact = _exact_padding(x, window, form, g.shape[1:-1])
+    exchanged = form._replace(strides=form.dilation, dilation=form.strides, padding=exact)
+    result = stock_conv(jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2), form=exchanged)
+    return jnp.moveaxis(result, 0, -2)
+
+
+def _depthwise(x: Array, kernel: Array, form: Form) -> Array:
+    """Every channel with its own windows: a sum over the window's places."""
+    *window, _, features = kernel.shape
+    channels = x.shape[-1]
+    weights = kernel.reshape(-1, *(1,) * (x.ndim - 1), channels, features // channels)
+    out = _output_space(x, tuple(window), form)
+    places = _places(x, tuple(window), form, out)
+    total = sum(place[..., None] * weight for place, weight in zip(places, weights, strict=True))
+    return total.reshape(x.shape[0], *out, features)
+
+
+def _depthwise_kernel_gradient(x: Array, g: Array, form: Form, window: tuple[int, ...]) -> Array:
+    channels, features = x.shape[-1], g.shape[-1]
+    each = g.reshape(*g.shape[:-1], channels, features // channels)
+    summed = tuple(range(x.ndim - 1))
+    rows = [(place[..., None] * each).sum(summed) for place in _places(x, window, form, g.shape[1:-1])]
+    return jnp.stack(rows).reshape(*window, 1, features)
+
+
+def _by_groups(one: Callable[[Array, Array], Array], x: Array, other: Array, groups: int) -> Array:
+    """``one`` for each group of the last axis of both operands, results side by side in theirs."""
+    parts = jnp.split(x, groups, -1), jnp.split(other, groups, -1)
+    if groups <= FEW_GROUPS:
+        return jnp.concatenate([one(a, b) for a, b in zip(*parts, strict=True)], axis=-1)
+    results = lax.map(lambda operands: one(*operands), (jnp.stack(parts[0]), jnp.stack(parts[1])))
+    return jnp.moveaxis(results, 0, -2).reshape(*results.shape[1:-1], -1)
+
+
+def _output_space(x: Array, window: tuple[int, ...], form: Form) -> tuple[int, ...]:
+    return tuple(
+        (s * (n - 1) + 1 + low + high - d * (k - 1) - 1) // stride + 1
+        for n, k, s, d, stride, (low, high) in zip(
+            x.shape[1:-1], window, form.spread, form.dilation, form.strides, form.padding, strict=True
+        )
+    )
+
+
+def _exact_padding(x: Array, window: tuple[int, ...], form: Form, out: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """The padding with which the windows that were used fit exactly.
+
+    Its end is negative where strides left some input unused.
+    """
+    sizes = zip(x.shape[1:-1], out, window, form.strides, form.spread, form.dilation, form.padding, strict=True)
+    return tuple(
+        (low, d * (k - 1) + stride * (m - 1) + 1 - (spread * (n - 1) + 1) - low)
+        for n, m, k, stride, spread, d, (low, _) in sizes
+    )
+
+
+def _places(x: Array, window: tuple[int, ...], form: Form, out: tuple[int, ...]) -> Iterator[Array]:
+    """What each element of the kernel meets, ``[batch, *out, channels]``, in the order of the kernel's elements."""
+    pads = _exact_padding(x, window, form, out)
+    config = [(low, high, spread - 1) for (low, high), spread in zip(pads, form.spread, strict=True)]
+    padded = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *config, (0, 0, 0)])
+    for place in np.ndindex(*window):
+        start = [d * i for d, i in zip(form.dilation, place, strict=True)]
+        stop = [s + stride * (m - 1) + 1 for s, stride, m in zip(start, form.strides, out, strict=True)]
+        yield lax.slice(padded, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *form.strides, 1))

@@ -1,0 +1,102 @@
+"""Attention is the formula and PyTorch's; what is masked is as if it were not there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from stepax.ops import attention
+
+
+def operands(queries=5, keys=5, batch=2, heads=3, width=4, dtype=np.float64):
+    random = np.random.default_rng(0)
+    shapes = ((batch, queries, heads, width), (batch, keys, heads, width), (batch, keys, heads, width + 1))
+    return tuple(random.normal(size=shape).astype(dtype) for shape in shapes)
+
+
+def formula(q, k, v, seen=None, scale=None):
+    """One product, one softmax, one product, with everything hidden at −∞."""
+    scores = np.einsum("bqhd,bkhd->bhqk", q, k) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if seen is not None:
+        scores = np.where(seen, scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bhqk,bkhd->bqhd", weights / weights.sum(-1, keepdims=True), v)
+
+
+@pytest.mark.parametrize("queries", [5, 33, 300], ids=["one block", "two blocks", "many blocks"])
+@pytest.mark.parametrize("more", [0, 3], ids=["as many keys", "more keys"])
+def test_equals_the_formula(queries, more, x64):
+    q, k, v = operands(queries, queries + more)
+    np.testing.assert_allclose(attention(q, k, v), formula(q, k, v), 1e-10)
+    np.testing.assert_allclose(attention(q, k, v, scale=0.3), formula(q, k, v, scale=0.3), 1e-10)
+    seen = np.tril(np.ones((queries, queries + more), bool), more)
+    np.testing.assert_allclose(attention(q, k, v, causal=True), formula(q, k, v, seen), 1e-10)
+    mask = np.random.default_rng(1).random((2, 1, queries, queries + more)) < 0.5
+    mask[..., 0] = True
+    np.testing.assert_allclose(attention(q, k, v, causal=True, mask=mask), formula(q, k, v, seen & mask), 1e-10)
+    padding = mask[:, :, :1]
+    np.testing.assert_allclose(attention(q, k, v, causal=True, mask=padding), formula(q, k, v, seen & padding), 1e-10)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_equals_pytorch(causal, torch):
+    q, k, v = (a[..., :4] for a in operands(70, 70, dtype=np.float32))
+    theirs = [torch.tensor(np.moveaxis(a, 2, 1), requires_grad=True) for a in (q, k, v)]
+    y = torch.nn.functional.scaled_dot_product_attention(*theirs, is_causal=causal)
+    torch.sin(y).sum().backward()
+    ours = attention(q, k, v, causal=causal)
+    np.testing.assert_allclose(np.moveaxis(ours, 2, 1), y.detach(), 1e-4, 1e-5)
+    gradients = jax.grad(lambda *a: jnp.sin(attention(*a, causal=causal)).sum(), (0, 1, 2))(q, k, v)
+    for a, b in zip(gradients, theirs, strict=True):
+        np.testing.assert_allclose(np.moveaxis(a, 2, 1), b.grad, 1e-4, 1e-5)
+
+
+def test_derivatives_are_finite_differences(x64):
+    operand = operands(3, 3)
+    check_grads(lambda *a: attention(*a, causal=True), operand, order=2, modes=["fwd", "rev"])
+
+
+def test_no_query_sees_a_later_key(x64):
+    q, k, v = operands(40, 40, batch=1, heads=1, width=2)
+    seen = np.abs(jax.jacrev(lambda v: attention(q, k, v, causal=True))(v)).sum((0, 2, 3, 4, 6, 7))
+    assert (seen[np.triu_indices(40, 1)] == 0).all()
+    assert (seen[np.tril_indices(40)] > 0).all()
+
+
+def test_masked_keys_are_as_if_removed_and_who_sees_nothing_gets_zeros(x64):
+    q, k, v = operands()
+    mask = np.array([True, False, True, True, False])
+    few = attention(q, k[:, mask], v[:, mask])
+    np.testing.assert_allclose(attention(q, k, v, mask=mask[None, None, None]), few, 1e-12)
+    blind = np.zeros((1, 1, 1, 5), bool)
+    value, gradients = jax.value_and_grad(lambda *a: attention(*a, mask=blind).sum(), (0, 1, 2))(q, k, v)
+    assert value == 0
+    assert all((g == 0).all() for g in gradients)
+
+
+def test_bfloat16_keeps_its_dtype():
+    operand = operands(dtype=np.float32)
+    half = attention(*(jnp.asarray(a, jnp.bfloat16) for a in operand), causal=True)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(np.float32), attention(*operand, causal=True), 0.05, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda q, k, v: (q[0], k, v), "query, key and value: expected"),
+        (lambda q, k, v: (q[:1], k, v), "query, key and value: expected"),
+        (lambda q, k, v: (q, k[:, :2], v), "query, key and value: expected"),
+        (lambda q, k, v: (q[..., :2], k, v), "query, key and value: expected"),
+    ],
+)
+def test_bad_shapes_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        attention(*change(*operands(dtype=np.float32)))
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (2, 3, 5, 4), (3, 1, 5, 5)])
+def test_a_bad_mask_is_named(shape):
+    with pytest.raises(ValueError, match=r"mask: expected four axes that broadcast to .* = \(2, 3, 5, 5\), got"):
+        attention(*operands(dtype=np.float32), mask=np.ones(shape, bool))

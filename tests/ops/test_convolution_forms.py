@@ -1,0 +1,48 @@
+"""The ways of a CPU, against lax's; what is built of them is tested in test_convolution.py."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from stepax.ops import convolution_forms as forms
+
+FORM = forms.Form((1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 1, None)
+
+
+def operands(channels, features, groups=1, space=(5, 4)):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, *space, channels))
+    kernel = random.normal(size=(3, 3, channels // groups, features))
+    return x, kernel, random.normal(size=(2, *space, features))
+
+
+@pytest.mark.parametrize(
+    ("channels", "features", "groups", "space"),
+    [(3, 2, 1, (5, 4)), (4, 2, 1, (5, 4)), (4, 2, 1, (1, 1)), (4, 8, 4, (5, 4)), (6, 4, 2, (5, 4)), (18, 9, 9, (5, 4))],
+    ids=["few channels", "plain", "kernel larger than the image", "depthwise", "few groups", "many groups"],
+)
+def test_equal_lax(channels, features, groups, space, x64):
+    x, kernel, g = operands(channels, features, groups, space)
+    form = FORM._replace(groups=groups)
+    ours, stock = (
+        jax.jit(lambda x, k, f=f: f(x, k, form=form))(x, kernel) for f in (forms.conv_on_cpu, forms.stock_conv)
+    )
+    np.testing.assert_allclose(ours, stock, 1e-12, 1e-12)
+    settings = {"form": form, "window": (3, 3)}
+    ours = jax.jit(lambda x, g: forms.kernel_gradient_on_cpu(x, g, **settings))(x, g)
+    np.testing.assert_allclose(ours, forms.stock_kernel_gradient(x, g, **settings), 1e-12, 1e-12)
+
+
+def test_no_loop_for_few_groups_and_one_for_many():
+    for groups, loops in ((forms.FEW_GROUPS, False), (forms.FEW_GROUPS + 1, True)):
+        x, kernel, _ = operands(2 * groups, groups, groups)
+        form = FORM._replace(groups=groups)
+        text = str(jax.make_jaxpr(lambda x, k, form=form: forms.conv_on_cpu(x, k, form=form))(x, kernel))
+        assert ("scan" in text) == loops
+
+
+def test_channels_last():
+    numbers = forms.channels_last(2)
+    assert (numbers.lhs_spec, numbers.rhs_spec) == ((0, 3, 1, 2), (3, 2, 0, 1))
+    assert jnp.ndim(np.zeros(forms.channels_last(1).out_spec)) == 3
