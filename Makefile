@@ -17,7 +17,7 @@ EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 LIST := $(subst $(SPACE),$(COMMA),$(sort test $(subst $(COMMA),$(SPACE),$(EXTRAS))))
 
-.PHONY: help train test check results format wheel clean
+.PHONY: help train test check results bench format wheel clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -43,6 +43,9 @@ check: $(VENV)/.installed-test ## look for faults without running: ruff, mypy
 results: export STEPAX_DATA := $(or $(STEPAX_DATA),$(if $(wildcard ../shared/data),$(abspath ../shared/data)))
 results: $(VENV)/.installed-reference,test ## run the examples and record what they show in docs/results.md (ARGS=--long: the long ones)
 	$(BIN)/python examples/record.py $(ARGS)
+
+bench: $(VENV)/.installed-bench,test ## time training against PyTorch, Keras and Flax (ARGS="mlp --rivals torch")
+	$(BIN)/python -m bench.compare $(ARGS)
 
 format: $(VENV)/.installed-test ## put the code in order
 	$(BIN)/ruff check --fix-only

@@ -122,10 +122,10 @@ class Rule(NamedTuple):
 
 RULES = [
     Rule(
-        "only nn, model, transfer and the domains know Flax",
+        "only nn, model, transfer, the domains and benchmarks know Flax",
         imported,
         is_from("flax"),
-        {"nn", "model", "transfer"} | DOMAINS,
+        {"nn", "model", "transfer", "bench"} | DOMAINS,
     ),
     Rule("NNX makes modules, not loops", read, is_from("nnx.jit", "nnx.grad", "nnx.value_and_grad", "nnx.Optimizer")),
     Rule("only compile compiles", read, is_from("jax.jit", "jax.pmap"), {"compile", "bench"}),

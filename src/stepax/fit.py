@@ -36,7 +36,9 @@ class Run(NamedTuple):
         history: One list per measure, one entry per epoch: ``epoch``, ``step`` (steps made so far), ``seconds`` (so
             far, without compiling), the weighted means of the training metrics, and those of the validation data under
             ``validation/…``.
-        record: How the run was made: settings, steps, seconds, why it ended, and a hash of the parameters.
+        record: How the run was made: settings (the ``key`` as its raw data among them), steps, seconds, why it ended,
+            and a hash of the parameters. Learner and data are objects of Python and not in it: tell what they were in
+            the ``details`` of ``stepax.record.save``.
     """
 
     state: State

@@ -1,4 +1,4 @@
-"""The command line: ``stepax train``, ``evaluate``, ``predict``, ``plot``, ``info``."""
+"""The command line: ``stepax train``, ``evaluate``, ``predict``, ``plot``, ``bench``, ``info``."""
 
 import importlib
 import os

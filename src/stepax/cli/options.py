@@ -9,15 +9,32 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-__all__ = ["Data", "Evaluate", "Info", "Log", "Model", "Optimization", "Output", "Plot", "Predict", "Train", "parse"]
+from stepax.checks import nearest
+from stepax.cli.parsing import REGISTRY, one_line
 
-# Names as the tables in ``models``, ``losses`` and ``optimizers`` have them; they are not read from there, so that help
-# needs none of their imports.
+__all__ = [
+    "Bench",
+    "Data",
+    "Evaluate",
+    "Info",
+    "Log",
+    "Model",
+    "Optimization",
+    "Output",
+    "Plot",
+    "Predict",
+    "Train",
+    "parse",
+]
+
+# Names as the tables in ``models``, ``losses``, ``optimizers`` and ``stepax.bench`` have them; they are not read from
+# there, so that help needs none of their imports.
 MODELS = "cnn|mlp|linear|perceptron"
 ACTIVATIONS = "relu|tanh|sigmoid|elu|leaky-relu|gelu"
 LOSSES = "cross-entropy|multiclass-hinge|binary-cross-entropy|hinge|mean-squared-error|mean-absolute-error|huber"
 OPTIMIZERS = "sgd|momentum|nesterov|adagrad|rmsprop|adam|adamw|lion"
 SCHEDULES = "constant|cosine|linear|exponential"
+WORKLOADS = "mlp|mlp-32|cnn|cnn-deep|lstm|gru|tcn|transformer|population|population-32"
 
 Log = Literal["tensorboard", "json"]
 Switch = Literal["yes", "no"]
@@ -37,6 +54,8 @@ class Data:
         data: A name (`stepax info` lists them), a .csv table, an .npz archive of x and y, or a folder with one folder
             of images for each class.
         target: The column of a .csv table to predict.
+        columns: The columns of a .csv table to predict it from.
+        drop: The columns of a .csv table to leave out, such as text and row numbers.
         task: What the target of a .csv table or an archive is, where the rule (text and few whole numbers are classes)
             guesses wrong.
         size: Height and width in pixels to bring the images of a folder to.
@@ -49,6 +68,8 @@ class Data:
 
     data: Annotated[str, arg(metavar="NAME|PATH")] = "digits"
     target: Annotated[str | None, shown("COLUMN", "none; a .csv table needs it")] = None
+    columns: Annotated[tuple[str, ...] | None, shown("COLUMN ...", "all but the target")] = None
+    drop: Annotated[tuple[str, ...] | None, shown("COLUMN ...", "none")] = None
     task: Annotated[
         Literal["classification", "regression"] | None, shown("classification|regression", "by the rule")
     ] = None
@@ -124,13 +145,15 @@ class Output:
     """What it leaves behind.
 
     Attributes:
-        out: The folder of the run, new or empty.
+        out: The folder of the run: new, empty, or left by a training that was cut short.
+        overwrite: Replace the run that the folder holds; other files in it stay.
         log: Logs to write into it, epoch by epoch: TensorBoard events, or a file of one JSON object per line; without
             a name, none.
         figures: Whether to draw the figures at the end; `stepax plot` draws them later.
     """
 
     out: Annotated[pathlib.Path | None, shown("FOLDER", "runs/<data>-<model>-<number>")] = None
+    overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     log: tuple[Log, ...] = ("tensorboard",)
     figures: bool = True
 
@@ -198,6 +221,27 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Bench:
+    """Measure how fast the usual models train here, beside this machine's fastest matrix product.
+
+    Attributes:
+        workloads: What to train; without a name, all of it, which takes two minutes on two cores.
+        out: A .json file for the result, with every sample.
+        figure: A .png, .pdf or .svg file for the result as a figure.
+        seconds: About how long each repetition trains.
+        repetitions: How often each workload, and the matrix product, is timed.
+    """
+
+    workloads: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="[WORKLOAD ...]", help_behavior_hint=f"({WORKLOADS})")
+    ] = ()
+    out: Annotated[pathlib.Path | None, shown("FILE.json", "print a table only")] = None
+    figure: Annotated[pathlib.Path | None, shown("FILE.png", "none")] = None
+    seconds: float = 0.6
+    repetitions: int = 5
+
+
+@dataclass(frozen=True)
 class Info:
     """Show devices, versions, the cache, and the data sets, models, losses and optimizers by name."""
 
@@ -207,6 +251,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "plot": Plot,
+    "bench": Bench,
     "info": Info,
 }
 
@@ -218,7 +263,7 @@ line; with --traceback (or STEPAX_TRACEBACK=1) it comes with the way there.
 """
 
 
-def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Plot | Info:
+def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Plot | Bench | Info:
     """The options of a command line.
 
     Args:
@@ -228,7 +273,22 @@ def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Plot | Info:
         The options of the subcommand that was asked for.
 
     Raises:
-        SystemExit: With status 0 after ``--help``, with 2 after an option that does not exist.
+        SystemExit: After ``--help``.
+        ValueError: There is no such subcommand or option, or a value cannot be read.
     """
-    description = textwrap.dedent(DESCRIPTION).strip()
-    return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="stepax", description=description, args=list(arguments))
+    asked, help_of = next(iter(arguments), "--"), "stepax"
+    if not asked.startswith("-"):
+        if asked not in COMMANDS:
+            raise ValueError(f"unknown subcommand {nearest(asked, COMMANDS)}")
+        help_of = f"stepax {asked}"
+    try:
+        with one_line():
+            return tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="stepax",
+                description=textwrap.dedent(DESCRIPTION).strip(),
+                args=list(arguments),
+                registry=REGISTRY,
+            )
+    except ValueError as error:
+        raise ValueError(f"{error}; see {help_of} --help") from None

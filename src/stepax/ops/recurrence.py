@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from stepax.ops.dense import dense
+from stepax.ops.rows import sum_of_rows
 from stepax.typing import Array
 
 __all__ = ["gru", "lstm", "rnn"]
@@ -312,7 +313,7 @@ def _backward(cell: _Cell, reverse: bool, kept: Any, cotangents: Any) -> Any:
     edge = by_u[-1] if reverse else by_u[0]
     hidden, wide = recurrent.shape
     by_recurrent = behind.reshape(-1, hidden).T @ ahead.reshape(-1, wide) + first.T @ edge
-    by_shift = None if shift is None else by_u.sum((0, 1))[None]
+    by_shift = None if shift is None else sum_of_rows(by_u)[None]
     return by_z, by_recurrent, by_shift, by_initial, None
 
 

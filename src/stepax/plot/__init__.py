@@ -1,6 +1,7 @@
 """Figures of data, training and networks: functions from arrays to a Matplotlib ``Figure``, without global state."""
 
 from stepax.plot.activations import layer_activations
+from stepax.plot.bench import training_speed
 from stepax.plot.confusion import confusion
 from stepax.plot.curves import learning_curves
 from stepax.plot.filters import filters
@@ -20,4 +21,5 @@ __all__ = [
     "probe_accuracy",
     "representation",
     "save",
+    "training_speed",
 ]

@@ -1,0 +1,62 @@
+"""stepax, as ``fit`` runs it: data on the device, chunks of an epoch as one compiled program."""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from bench.rivals.task import Task
+from stepax import Learner, State, epochs, in_order, shuffled
+from stepax.bench import WORKLOADS
+from stepax.fit import PACE
+
+
+def trainer(task: Task, form: str) -> "_Trainer":
+    return _Trainer(task)
+
+
+class _Trainer:
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        learner = WORKLOADS[task.workload].learner()
+        self.learner = learner if task.lanes == 1 else _population(learner, task.lanes)
+
+    def chunks(self) -> Iterator[int]:
+        source = shuffled({"x": self.task.x, "y": self.task.y}, self.task.batch_size, jax.random.key(0))
+        for _, metrics in epochs(self.learner, source, self._start(), seconds=PACE):
+            yield len(metrics["loss"]) * self.task.batch_size * self.task.lanes
+
+    def losses(self, steps: int) -> np.ndarray:
+        batches = [self.task.batch(i) for i in range(steps)]
+        data = {field: np.concatenate(parts) for field, parts in zip("xy", zip(*batches, strict=True), strict=True)}
+        _, metrics = next(epochs(self.learner, in_order(data, self.task.batch_size), self._start()))
+        return metrics["loss"]
+
+    def _start(self) -> State:
+        params = traverse_util.unflatten_dict(jax.tree.map(jnp.asarray, self.task.weights), sep="/")
+
+        def with_these(key: jax.Array, params: dict) -> State:
+            x, y = self.task.batch(0)
+            state = self.learner.init(key, {"x": x, "y": y})
+            jax.tree.map(lambda mine, given: np.testing.assert_equal(given.shape, mine.shape), state.params, params)
+            return jax.tree.map(self._cast, state._replace(params=params))
+
+        return jax.jit(with_these)(jax.random.key(1), params)
+
+    def _cast(self, array: jax.Array) -> jax.Array:
+        return array.astype(self.task.dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def _population(learner: Learner, size: int) -> Learner:
+    """Several models on the same batches; only the count of steps is one for all."""
+    lanes = State(params=0, variables=0, opt_state=0, extra=0, step=None, key=0)
+
+    def init(key: jax.Array, batch: dict) -> State:
+        return jax.vmap(learner.init, (0, None), lanes)(jax.random.split(key, size), batch)
+
+    def step(state: State, batch: dict) -> tuple[State, dict]:
+        return jax.vmap(learner.step, (lanes, None), (lanes, 0))(state, batch)
+
+    return learner._replace(init=init, step=step)

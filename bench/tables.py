@@ -1,0 +1,176 @@
+"""What a comparison has found: tables for the terminal, its file, and the table in the documents.
+
+python -m bench.tables                     # brings the newest of bench/results into README.md and docs/performance.md
+python -m bench.tables bench/results/x.json
+"""
+
+import json
+import pathlib
+import statistics
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from bench.machine import QUIET
+from bench.rivals import TITLES
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+MARKS = ("<!-- written by bench/compare.py -->", "<!-- end -->")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+
+
+def main(result: tyro.conf.Positional[pathlib.Path | None] = None) -> None:
+    """Shows a result and brings its table into the documents.
+
+    Args:
+        result: The file; without, the newest of bench/results.
+    """
+    found = read(result or max(RESULTS.glob("*.json")))
+    Console().print(ratios(found))
+    for page in PAGES:
+        if insert(page, markdown(found)):
+            print(f"written to {page}")
+
+
+def rate(form: dict[str, Any]) -> float:
+    """Examples per second: the median, 0 where there is none."""
+    return statistics.median(form.get("rates") or [0.0])
+
+
+def best(forms: dict[str, Any]) -> str | None:
+    """The form of the highest median among those that ran every round; ``None`` where none ran."""
+    rounds = max((len(form.get("rates", [])) for form in forms.values()), default=0)
+    names = [name for name, form in forms.items() if rounds and len(form.get("rates", [])) == rounds]
+    return max(names, key=lambda name: rate(forms[name]), default=None)
+
+
+def quartiles(values: list[float]) -> tuple[float, float, float]:
+    """The first quartile, the median and the third."""
+    if len(values) < 2:
+        return (values[0],) * 3
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def ratio(workload: dict[str, Any], rival: str) -> tuple[float, float, float] | None:
+    """Quartiles of stepax's rate over that of a rival's best form, both of the same round."""
+    pair = [workload["rivals"].get(name, {}) for name in ("stepax", rival)]
+    names = [best(forms) for forms in pair]
+    if None in names:
+        return None
+    ours, theirs = (forms[name]["rates"] for forms, name in zip(pair, names, strict=True))
+    return quartiles([a / b for a, b in zip(ours, theirs, strict=False)])
+
+
+def peak_share(workload: dict[str, Any]) -> float:
+    """The part of the machine's matrix products per second that stepax's training reaches."""
+    return max(map(rate, workload["rivals"]["stepax"].values())) * workload["flops"] / workload["matmul_peak"]
+
+
+def forms(name: str, workload: dict[str, Any]) -> Table:
+    """Everything about one workload."""
+    title = f"{name}: {workload['title']}, batch {workload['batch_size']}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("form")
+    for column in ("examples/s", "quartiles", "first step", "memory", "losses differ by"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for rival, measured in workload["rivals"].items():
+        for form, facts in measured.items():
+            style = "bold" if form == best(measured) else None
+            table.add_row(TITLES[rival], form, *_cells(facts, workload["tolerance"]), style=style)
+    return table
+
+
+def _cells(facts: dict[str, Any], tolerance: float) -> list[str]:
+    if "failed" in facts:
+        return ["failed"]
+    low, middle, high = quartiles(facts["rates"])
+    return [
+        f"{middle:,.0f}",
+        f"{low:,.0f} – {high:,.0f}",
+        f"{facts['first']:.1f} s",
+        f"{facts['memory'] / 1e6:,.0f} MB",
+        f"{facts['difference']:.0e}" if facts["difference"] <= tolerance else f"[red]{facts['difference']:.0e}[/]",
+    ]
+
+
+def ratios(result: dict[str, Any]) -> Table:
+    """stepax over the best form of every rival, one line per workload."""
+    table = Table(title="stepax, times as fast as the best form of", title_justify="left", title_style="bold")
+    rivals = _rivals(result)
+    table.add_column("")
+    for column in (*(TITLES[rival] for rival in rivals), "examples/s", "of the matmul peak"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, workload in result["workloads"].items():
+        found = [ratio(workload, rival) for rival in rivals]
+        cells = ["–" if r is None else f"{r[1]:.2f}  ({r[0]:.2f} – {r[2]:.2f})" for r in found]
+        examples = max(map(rate, workload["rivals"]["stepax"].values()))
+        table.add_row(name, *cells, f"{examples:,.0f}", f"{peak_share(workload):.0%}")
+    return table
+
+
+def _rivals(result: dict[str, Any]) -> list[str]:
+    found = {rival for workload in result["workloads"].values() for rival in workload["rivals"]}
+    return [rival for rival in TITLES if rival in found and rival != "stepax"]
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The table of ratios for the documents, with the machine, the versions and the date below."""
+    rivals = _rivals(result)
+    lines = [
+        "| | " + " | ".join(TITLES[rival] for rival in rivals) + " | examples/s | of the matmul peak |",
+        "|---|" + "---|" * (len(rivals) + 2),
+    ]
+    for workload in result["workloads"].values():
+        cells = [_with_form(workload, rival) for rival in rivals]
+        examples = max(map(rate, workload["rivals"]["stepax"].values()))
+        lines.append(
+            f"| {workload['title']}, batch {workload['batch_size']} | {' | '.join(cells)} "
+            f"| {examples:,.0f} | {peak_share(workload):.0%} |"
+        )
+    shown = ("python", "stepax", "jax", "torch", "keras", "flax", "optax")
+    versions = ", ".join(f"{name} {result['versions'][name]}" for name in shown if name in result["versions"])
+    processor = result["processor"]
+    device = "" if result["device"]["platform"] == "cpu" else f", {result['device']['kind']}"
+    machine = f"{processor['model']}, {processor['cores']} cores{device}"
+    taken = max(workload["busy"] for workload in result["workloads"].values())
+    quiet = "" if taken <= QUIET else f" Other programs took up to {taken:.0%} of the processors."
+    return "\n".join([*lines, "", f"`make bench`, {result['date']}; {machine}; {versions}.{quiet}"])
+
+
+def _with_form(workload: dict[str, Any], rival: str) -> str:
+    found = ratio(workload, rival)
+    if found is None:
+        return "–"
+    low, middle, high = found
+    return f"**{middle:.2f}** ({low:.2f} – {high:.2f}; {best(workload['rivals'][rival])})"
+
+
+def insert(page: pathlib.Path, text: str) -> bool:
+    """Puts a text between the marks of a page; ``False`` where there is no such page or no marks."""
+    before, marked, rest = page.read_text(encoding="utf-8").partition(MARKS[0]) if page.exists() else ("", "", "")
+    _, ended, after = rest.partition(MARKS[1])
+    if marked and ended:
+        page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+    return bool(marked and ended)
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write(result: dict[str, Any], path: pathlib.Path) -> None:
+    """Keeps a result; workloads that are in the file already and not in the result stay."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        workloads = {**read(path)["workloads"], **result["workloads"]}
+        result = {**result, "workloads": workloads}
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__)

@@ -1,0 +1,73 @@
+"""The arithmetic of a function, counted in its program: matrix products and convolutions, at every length of a scan."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from stepax.learner import Learner, State
+
+__all__ = ["flops", "training_flops"]
+
+
+def flops(function: Callable, *arguments: Any) -> int:
+    """Floating-point operations of matrix products and convolutions, two for each multiply-and-add.
+
+    A loop of unknown length counts once; of branches the largest counts.
+
+    Args:
+        function: A function that JAX can trace.
+        *arguments: Its arguments, arrays or their shapes.
+
+    Returns:
+        The number of operations.
+
+    >>> flops(lambda a, b: a @ b, jax.ShapeDtypeStruct((2, 3), "float32"), jax.ShapeDtypeStruct((3, 5), "float32"))
+    60
+    """
+    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def training_flops(learner: Learner, state: State, batch: dict[str, Any]) -> int:
+    """Operations of one training step by the usual count: three times those of the forward pass.
+
+    Args:
+        learner: What is trained.
+        state: Its state, or the shapes of one.
+        batch: A batch, or its shapes.
+    """
+    return 3 * flops(learner.predict, state, batch["x"])
+
+
+def _count(jaxpr: Any) -> int:
+    return sum(_of(equation) for equation in jaxpr.eqns)
+
+
+def _of(equation: Any) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+        return 2 * depth * math.prod(equation.outvars[0].aval.shape)
+    if name in ("conv_general_dilated", "stepax_conv"):
+        kernel, output = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
+        # What one output sums over: the kernel without its features, which come last or as dimension_numbers say.
+        features = kernel[params["dimension_numbers"].rhs_spec[0]] if "dimension_numbers" in params else kernel[-1]
+        return 2 * math.prod(kernel) // features * math.prod(output)
+    if name == "stepax_conv_kernel_gradient":
+        kernel, output = equation.outvars[0].aval.shape, equation.invars[1].aval.shape
+        return 2 * math.prod(kernel[:-1]) * math.prod(output)
+    inner = [_count(jaxpr) for jaxpr in _jaxprs(params)]
+    if name == "cond":
+        return max(inner)
+    return sum(inner) * (params["length"] if name == "scan" else 1)
+
+
+def _jaxprs(params: dict[str, Any]) -> list[Any]:
+    found = []
+    for value in jax.tree.leaves(list(params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+        jaxpr = getattr(value, "jaxpr", value)
+        if hasattr(jaxpr, "eqns"):
+            found.append(jaxpr)
+    return found

@@ -1,0 +1,137 @@
+"""Operations counted by hand: two for each multiply-and-add."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from stepax import ops
+from stepax.bench import WORKLOADS, flops, training_flops
+
+
+def shape(*sizes: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(sizes, jnp.float32)
+
+
+A, B = shape(2, 3), shape(3, 5)
+PRODUCT = 2 * 2 * 3 * 5
+
+
+def test_a_matrix_product() -> None:
+    assert flops(jnp.matmul, A, B) == PRODUCT
+    assert flops(lambda a, b: jax.jit(jnp.matmul)(a, b) + jnp.sin(b).sum(), A, B) == PRODUCT
+
+
+def test_a_product_with_a_batch_and_two_contracted_axes() -> None:
+    assert flops(partial(jnp.einsum, "bij,bijk->bk"), shape(7, 2, 3), shape(7, 2, 3, 4)) == 2 * 7 * 2 * 3 * 4
+
+
+def test_vmap_multiplies() -> None:
+    assert flops(jax.vmap(jnp.matmul, (0, None)), shape(7, 2, 3), B) == 7 * PRODUCT
+    assert flops(jax.vmap(jnp.matmul), shape(7, 2, 3), shape(7, 3, 5)) == 7 * PRODUCT
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "settings", "expected"),
+    [
+        # 9 places of 4 features, each of a window of 2 over 3 channels, for 5 examples
+        ((5, 10, 3), (2, 3, 4), {"padding": "VALID"}, 2 * 5 * 9 * 4 * 2 * 3),
+        ((5, 10, 3), (2, 3, 4), {"padding": "CAUSAL", "dilation": 2}, 2 * 5 * 10 * 4 * 2 * 3),
+        ((5, 8, 6, 3), (3, 3, 3, 4), {}, 2 * 5 * 48 * 4 * 9 * 3),
+        ((5, 8, 6, 3), (3, 3, 3, 4), {"strides": 2}, 2 * 5 * 12 * 4 * 9 * 3),
+        # 2 groups: each feature sees 3 of the 6 channels
+        ((5, 8, 6, 6), (3, 3, 3, 4), {"groups": 2}, 2 * 5 * 48 * 4 * 9 * 3),
+        ((5, 10, 6), (2, 1, 6), {"padding": "VALID", "groups": 6}, 2 * 5 * 9 * 6 * 2),
+    ],
+)
+def test_convolutions(x: tuple[int, ...], kernel: tuple[int, ...], settings: dict, expected: int) -> None:
+    assert flops(partial(ops.conv, **settings), shape(*x), shape(*kernel)) == expected
+
+
+def test_stock_convolutions_in_any_layout() -> None:
+    # 5 examples, 48 places, 4 features, 9 · 3 numbers under the window
+    expected = 2 * 5 * 48 * 4 * 9 * 3
+    channels_last = partial(
+        lax.conv_general_dilated,
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    assert flops(channels_last, shape(5, 8, 6, 3), shape(3, 3, 3, 4)) == expected
+    channels_first = partial(lax.conv, window_strides=(1, 1), padding="SAME")
+    assert flops(channels_first, shape(5, 3, 8, 6), shape(4, 3, 3, 3)) == expected
+    grouped = partial(lax.conv_general_dilated, window_strides=(1, 1), padding="SAME", feature_group_count=2)
+    assert flops(grouped, shape(5, 6, 8, 6), shape(4, 3, 3, 3)) == expected
+
+
+def test_both_gradients_of_a_convolution() -> None:
+    x, kernel = shape(5, 10, 3), shape(2, 3, 4)
+    forward = flops(partial(ops.conv, padding="VALID"), x, kernel)
+    by_kernel = jax.grad(lambda k, x: ops.conv(x, k, padding="VALID").sum())
+    by_both = jax.grad(lambda x, k: jnp.square(ops.conv(x, k, padding="VALID")).sum(), (0, 1))
+    assert flops(by_kernel, kernel, x) == 2 * forward
+    # The gradient by the input is at 10 places, where the output is at 9.
+    assert flops(by_both, x, kernel) == 2 * forward + 2 * 5 * 10 * 3 * 2 * 4
+
+
+def test_a_scan_counts_every_step() -> None:
+    def run(x: jax.Array, weights: jax.Array) -> jax.Array:
+        return lax.scan(lambda x, w: (x @ w, None), x, weights)[0]
+
+    assert flops(run, shape(2, 3), shape(11, 3, 3)) == 11 * 2 * 2 * 3 * 3
+    twice = partial(lax.fori_loop, 0, 2, lambda _, pair: (run(*pair), pair[1]))
+    assert flops(twice, (shape(2, 3), shape(11, 3, 3))) == 2 * 11 * 2 * 2 * 3 * 3
+
+
+def test_a_loop_of_unknown_length_counts_once() -> None:
+    def run(x: jax.Array, w: jax.Array) -> jax.Array:
+        return lax.while_loop(lambda x: x.sum() < 1, lambda x: x @ w, x)
+
+    assert flops(run, shape(2, 3), shape(3, 3)) == 2 * 2 * 3 * 3
+
+
+def test_of_branches_the_largest_counts() -> None:
+    def run(i: jax.Array, x: jax.Array, w: jax.Array) -> jax.Array:
+        return lax.switch(i, [lambda x, w: x, lambda x, w: x @ w @ w, lambda x, w: x @ w], x, w)
+
+    assert flops(run, jax.ShapeDtypeStruct((), jnp.int32), shape(2, 3), shape(3, 3)) == 2 * 2 * 2 * 3 * 3
+
+
+def test_a_custom_gradient_counts_what_runs() -> None:
+    @jax.custom_vjp
+    def product(a: jax.Array, b: jax.Array) -> jax.Array:
+        return a @ b
+
+    def forward(a: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        return a @ b, (a, b)
+
+    def backward(kept: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+        a, b = kept
+        return g @ b.T, a.T @ g
+
+    product.defvjp(forward, backward)
+    assert flops(product, A, B) == PRODUCT
+    assert flops(jax.grad(lambda a, b: product(a, b).sum(), (0, 1)), A, B) == 3 * PRODUCT
+
+
+def step(name: str) -> int:
+    workload = WORKLOADS[name]
+    learner, batch = workload.learner(), workload.data(workload.batch_size, 0)
+    return training_flops(learner, jax.eval_shape(learner.init, jax.random.key(0), batch), batch)
+
+
+@pytest.mark.parametrize(
+    ("name", "forward"),
+    [
+        ("mlp", 128 * 2 * (784 * 128 + 128 * 64 + 64 * 10)),
+        ("mlp-32", 32 * 2 * (784 * 128 + 128 * 64 + 64 * 10)),
+        ("cnn", 128 * 2 * (28**2 * 9 * 32 + 14**2 * 9 * 32 * 64 + 7**2 * 64 * 256 + 256 * 10)),
+        # The input's gates for 64 steps, the state's too, and the last dense layer.
+        ("lstm", 128 * 2 * (64 * (32 + 128) * 4 * 128 + 128 * 10)),
+        ("gru", 128 * 2 * (64 * (32 + 128) * 3 * 128 + 128 * 10)),
+    ],
+)
+def test_a_training_step_is_three_times_the_forward_pass(name: str, forward: int) -> None:
+    assert step(name) == 3 * forward

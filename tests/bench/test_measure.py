@@ -1,0 +1,66 @@
+"""What is measured of a toy: that it is there, finite and of the right units. No test depends on how fast it is."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import stepax as sx
+from stepax import nn
+from stepax.bench import Workload, lanes, matmul_peak, measure
+from stepax.bench.measure import CACHING
+from stepax.typing import Batch
+
+
+def toy_data(examples: int, seed: int) -> Batch:
+    x = np.random.default_rng(seed).normal(size=(examples, 5)).astype(np.float32)
+    return {"x": x, "y": x[:, :3].argmax(-1).astype(np.int32)}
+
+
+TOY = Workload("toy", "MLP 5-4-3", partial(nn.MLP, (4, 3)), toy_data, 6)
+
+
+@pytest.mark.parametrize(("models", "batch_size"), [(1, None), (2, 3)])
+def test_every_number_of_a_timing(models: int, batch_size: int | None) -> None:
+    timing = measure(TOY._replace(lanes=models), repetitions=3, seconds=0.001, batch_size=batch_size)
+    assert timing.name == "toy"
+    assert len(timing.rates) == 3
+    assert all(math.isfinite(value) and value > 0 for value in (*timing.rates, *timing[2:]))
+    examples = models * (batch_size or 6)
+    rate = np.median(timing.rates)
+    np.testing.assert_allclose(timing.step, examples / rate)
+    np.testing.assert_allclose(timing.flops, rate * 3 * 2 * (5 * 4 + 4 * 3))
+    # At least the data and the parameters of every model.
+    assert timing.memory >= 4 * models * (5 * 4 + 4 + 4 * 3 + 3)
+
+
+def test_the_compilation_cache_is_as_before() -> None:
+    before = {name: getattr(jax.config, name) for name in CACHING}
+    measure(TOY, repetitions=1, seconds=0.001)
+    assert {name: getattr(jax.config, name) for name in CACHING} == before
+
+
+@pytest.mark.parametrize("dtype", ["float32", jnp.bfloat16])
+def test_the_peak_is_a_number_of_operations_a_second(dtype: object) -> None:
+    peak = matmul_peak(dtype, size=32, repetitions=2)
+    assert math.isfinite(peak)
+    assert peak > 0
+
+
+def test_lanes_equal_single_runs() -> None:
+    learner = sx.supervised(nn.MLP((4, 3)), sx.losses.cross_entropy, optax.sgd(0.1))
+    several, batch, key = lanes(learner, 3), toy_data(6, 0), jax.random.key(0)
+    state, metrics = jax.jit(several.step)(jax.jit(several.init)(key, batch), batch)
+    init, step = jax.jit(learner.init), jax.jit(learner.step)
+    assert state.step == 1
+    assert metrics["loss"].shape == (3,)
+    for i, one in enumerate(jax.random.split(key, 3)):
+        expected, measured = step(init(one, batch), batch)
+        np.testing.assert_allclose(metrics["loss"][i], measured["loss"], rtol=1e-6)
+        assert jax.tree.structure(state.params) == jax.tree.structure(expected.params)
+        for lane, alone in zip(jax.tree.leaves(state.params), jax.tree.leaves(expected.params), strict=True):
+            np.testing.assert_allclose(lane[i], alone, rtol=1e-5, atol=1e-7)
