@@ -44,7 +44,7 @@ results: export STEPAX_DATA := $(or $(STEPAX_DATA),$(if $(wildcard ../shared/dat
 results: $(VENV)/.installed-reference,test ## run the examples and record what they show in docs/results.md (ARGS=--long: the long ones)
 	$(BIN)/python examples/record.py $(ARGS)
 
-bench: $(VENV)/.installed-bench,test ## time training against PyTorch, Keras and Flax (ARGS="mlp --rivals torch")
+bench: $(VENV)/.installed-reference,test ## time training against PyTorch, Keras and Flax (ARGS="mlp --rivals torch")
 	$(BIN)/python -m bench.compare $(ARGS)
 
 format: $(VENV)/.installed-test ## put the code in order

@@ -68,7 +68,7 @@ def test_torch(name: str, torch) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_keras(name: str) -> None:
     if importlib.util.find_spec("keras") is None:
-        pytest.skip("Keras is not here: it comes with the extra `bench`")
+        pytest.skip("Keras is not here: it comes with the extra `reference`")
     from bench.rivals import keras3
 
     # Keras adds Adam's epsilon before the correction of the averages, where it weighs thirty times as much at first.
