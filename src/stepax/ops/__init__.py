@@ -6,6 +6,7 @@ from stepax.ops.dense import dense
 from stepax.ops.embedding import embed
 from stepax.ops.pooling import average_pool, max_pool
 from stepax.ops.recurrence import gru, lstm, rnn
+from stepax.ops.upsampling import depth_to_space, space_to_depth, upsample
 
 __all__ = [
     "attention",
@@ -13,9 +14,12 @@ __all__ = [
     "conv",
     "conv_general_dilated",
     "dense",
+    "depth_to_space",
     "embed",
     "gru",
     "lstm",
     "max_pool",
     "rnn",
+    "space_to_depth",
+    "upsample",
 ]
