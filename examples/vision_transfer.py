@@ -3,7 +3,7 @@
     python examples/vision_transfer.py              # five seeds, some 15 minutes on two cores
     python examples/vision_transfer.py --seeds 1
 
-Expected: 99.7 to 99.8 % of the test digits 0 to 4; then, training the dense layers only, 99.2 % of 5 to 9 or more, and
+Expected: 99.7 to 99.8 % of the test digits 0 to 4; then, training the dense layers only, about 99.2 % of 5 to 9, and
 training everything from the same start a little more than that. The frozen parameters keep every bit. The learning
 rates of the second part were chosen from 0.001 and 0.002 on the last 5,000 training digits.
 
