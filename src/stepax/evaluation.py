@@ -87,11 +87,12 @@ def rehearse(learner: Learner, state: State, data: Any, name: str = "data") -> M
     """
     if not isinstance(data, Mapping):
         return {}
-    inputs = {
-        field: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), data[field])
-        for field in data
-        if field == "x"
-    }
+
+    def shape(array: Any) -> jax.ShapeDtypeStruct:
+        # In the dtype that JAX will make of it: NumPy's float64 is float32 in most programs.
+        return jax.ShapeDtypeStruct(array.shape, jax.dtypes.canonicalize_dtype(array.dtype))
+
+    inputs = {"x": jax.tree.map(shape, data["x"])} if "x" in data else {}
     try:
         return jax.eval_shape(
             lambda state, inputs: learner.evaluate(state, {**data, **inputs}, state.key), state, inputs

@@ -18,7 +18,7 @@ TINY: dict[str, dict[str, Any]] = {
     "vision_mnist": {"seeds": 1, "epochs": 1, "limit": 256},
     "vision_nielsen": {"hidden": (4,), "seeds": 2, "epochs": 2, "examples": 200},
     "vision_overfitting": {"seeds": 1, "epochs": 2, "examples": 100, "hidden": (8,)},
-    "vision_transfer": {"seeds": 1, "epochs": 1, "width": 2, "examples": 300},
+    "vision_transfer": {"seeds": 1, "epochs": 1, "second_epochs": 1, "width": 2, "examples": 300},
 }
 IMAGES = {name for name in TINY if name.startswith("vision")}
 
