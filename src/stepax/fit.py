@@ -24,8 +24,9 @@ from stepax.typing import Key, Metrics
 
 __all__ = ["Report", "Run", "closing", "collected", "fit", "training"]
 
-# Seconds between two reports of ``training``: often enough for a progress bar, too seldom to cost anything.
-PACE = 0.25
+# Seconds between two reports of ``training``: often enough for a progress bar. A program's memory is new to it at each
+# call, which costs a large model a third of a step on a CPU: two seconds are many steps.
+PACE = 2.0
 
 
 class Run(NamedTuple):

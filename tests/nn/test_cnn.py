@@ -1,10 +1,12 @@
 """The convolutional network: its parameters by hand, its numbers by PyTorch."""
 
+import re
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import stepax as sx
@@ -136,3 +138,38 @@ def test_numbers_are_those_of_pytorch(pools, torch):
 def test_dropout_out_of_range_is_refused(dropout):
     with pytest.raises(ValueError, match=r"dropout: expected a number in \[0, 1\), got"):
         shapes(sx.nn.CNN((4,), dropout=dropout))
+
+
+@pytest.mark.parametrize("normalize", [False, True], ids=["plain", "normalised"])
+@pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh, jax.nn.gelu])
+def test_pooling_before_or_after_an_activation_makes_no_difference(activation, normalize):
+    net = partial(sx.nn.CNN, (4, (3, 5)), dense=(), classes=2, normalize=normalize)
+    # What is no function of the list is pooled after its activation.
+    pair = [net(activation=activation), net(activation=lambda x: activation(x))]
+    variables = pair[0].init(jax.random.key(0), IMAGES)
+
+    def loss(params, module):
+        y, _ = module.apply({**variables, "params": params}, IMAGES, True, mutable=["batch_stats"])
+        return (y**2).sum()
+
+    results = [jax.jit(jax.value_and_grad(partial(loss, module=module)))(variables["params"]) for module in pair]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), *results)
+
+
+@pytest.mark.parametrize("normalize", [False, True], ids=["plain", "normalised"])
+def test_what_a_scanned_training_step_lowers_to(normalize):
+    """So many operations of each expensive kind and no others: none that XLA's CPU backend compiles to naive loops."""
+    images = np.zeros((16, 28, 28, 1), np.float32)
+    learner = sx.supervised(sx.nn.CNN(normalize=normalize), sx.losses.cross_entropy, optax.adam(1e-3))
+    batch = {"x": images, "y": np.zeros(16, np.int32)}
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+
+    def chunk(state, batch):
+        return jax.lax.scan(lambda state, _: learner.step(state, batch), state, None, length=3)
+
+    text = sx.compile.jit(chunk).lower(state, batch).compile().as_text()
+    # The second convolution and its gradients by input and kernel; the first is a sum of products and has one gradient.
+    layouts = re.findall(r" convolution\(.*dim_labels=([\w>-]+)", text)
+    assert layouts == ["b01f_01io->b01f"] * 3
+    for slow in ("select-and-scatter(", "reduce-window(", " gather(", " scatter(", " sort("):
+        assert slow not in text, slow

@@ -22,7 +22,9 @@ def operands(channels, features, groups=1, space=(5, 4)):
     [(3, 2, 1, (5, 4)), (4, 2, 1, (5, 4)), (4, 2, 1, (1, 1)), (4, 8, 4, (5, 4)), (6, 4, 2, (5, 4)), (18, 9, 9, (5, 4))],
     ids=["few channels", "plain", "kernel larger than the image", "depthwise", "few groups", "many groups"],
 )
-def test_equal_lax(channels, features, groups, space, x64):
+@pytest.mark.parametrize("large", [1, 2**18], ids=["in parts", "at once"])
+def test_equal_lax(channels, features, groups, space, large, x64, monkeypatch):
+    monkeypatch.setattr(forms, "LARGE", large)
     x, kernel, g = operands(channels, features, groups, space)
     form = FORM._replace(groups=groups)
     ours, stock = (
@@ -40,6 +42,19 @@ def test_no_loop_for_few_groups_and_one_for_many():
         form = FORM._replace(groups=groups)
         text = str(jax.make_jaxpr(lambda x, k, form=form: forms.conv_on_cpu(x, k, form=form))(x, kernel))
         assert ("scan" in text) == loops
+
+
+def test_batches_are_cut_into_equal_parts():
+    of = lambda batch, size=forms.LARGE: forms._parts(jax.ShapeDtypeStruct((batch, size), np.float32))  # noqa: E731
+    assert [of(batch) for batch in (128, 60, 9, 7, 11)] == [8, 6, 3, 7, 1]
+    assert of(128, 1) == 1
+
+
+def test_few_products_are_summed_and_many_convolved():
+    for channels, convolutions in ((3, 0), (4, 1)):
+        x, kernel, _ = operands(channels, 2)
+        text = str(jax.make_jaxpr(lambda x, k: forms.conv_on_cpu(x, k, form=FORM))(x, kernel))
+        assert text.count("conv_general_dilated[") == convolutions
 
 
 def test_channels_last():

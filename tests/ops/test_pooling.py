@@ -1,4 +1,4 @@
-"""Pooling is Flax's in values and PyTorch's in gradients; ties share."""
+"""Pooling is Flax's in values and PyTorch's in gradients; of ties, the first wins."""
 
 import jax
 import jax.numpy as jnp
@@ -72,21 +72,35 @@ def test_by_hand():
     np.testing.assert_allclose(average_pool(x, (3, 3), (3, 3), "SAME")[0, :, :, 0], [[40 / 9, 33 / 6]])
 
 
-@pytest.mark.parametrize("value", [0.0, -3.0])
-@pytest.mark.parametrize("window", [(2, 2), (4, 6)], ids=["pairwise", "large"])
-def test_ties_share_a_windows_gradient(value, window):
-    x = jnp.full((1, 4, 6, 2), value)
-    gradient = jax.grad(lambda x: max_pool(x, window).sum())(x)
-    np.testing.assert_allclose(gradient, 1 / np.prod(window), rtol=1e-6)
-    some = x.at[0, 0, 0].set(value + 1).at[0, 1, 1].set(value + 1)
-    gradient = jax.grad(lambda x: max_pool(x, window).sum())(some)
-    np.testing.assert_array_equal(gradient[0, :2, :2, 0], [[0.5, 0], [0, 0.5]])
+@pytest.mark.parametrize(("space", "window", "strides", "padding"), [*FORMS, ((10, 12), (5, 4), (5, 4), "VALID")])
+def test_where_values_tie_the_first_place_gets_the_gradient_as_in_flax(space, window, strides, padding):
+    x = distinct(space) % 3
+    ours = with_gradient(lambda x: max_pool(x, window, strides, padding), x)
+    flax = with_gradient(lambda x: linen.max_pool(x, window, strides, padding), x)
+    np.testing.assert_array_equal(ours[1], flax[1])
 
 
-def test_ties_in_any_window_share_all_of_its_gradient():
-    gradient = jax.grad(lambda x: max_pool(x, (2, 3)).sum())(jnp.zeros((1, 4, 6, 1)))
-    assert (gradient > 0).all()
-    np.testing.assert_allclose(gradient.reshape(2, 2, 2, 3).sum((1, 3)), 1, rtol=1e-6)
+def test_ties_by_hand():
+    x = jnp.zeros((1, 2, 4, 1)).at[0, 1, 3].set(1.0)
+    gradient = jax.grad(lambda x: max_pool(x, (2, 2)).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[1, 0, 0, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(("window", "strides"), [((2, 2), None), ((3, 2), (2, 2)), ((5, 5), None)])
+def test_forward_mode_and_second_derivatives(window, strides):
+    x = jnp.asarray(distinct((5, 6), 1)) / 60
+
+    def f(x):
+        return (max_pool(x, window, strides) ** 3).sum()
+
+    value, tangent = jax.jvp(f, (x,), (jnp.ones_like(x),))
+    np.testing.assert_allclose(tangent, jax.grad(f)(x).sum(), 1e-5)
+    np.testing.assert_allclose(value, f(x), 1e-6)
+    both = [jax.hessian(f)(x), jax.jacrev(jax.grad(f))(x)]
+    np.testing.assert_allclose(*both, 1e-5)
+    # A maximum is linear in its winner: the second derivative is that of the cube, at the winner.
+    diagonal = jnp.diagonal(both[0].reshape(x.size, x.size))
+    assert jnp.count_nonzero(diagonal) == len(jnp.unique(max_pool(x, window, strides)))
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen
 
 from stepax.checks import check_dropout
@@ -14,6 +15,9 @@ from stepax.ops.pooling import max_pool
 from stepax.typing import Array
 
 __all__ = ["CNN"]
+
+# Activations that never fall as their argument rises.
+RISING = (jax.nn.relu, jax.nn.leaky_relu, jax.nn.elu, jax.nn.sigmoid, jax.nn.softplus, jnp.tanh, jax.nn.tanh)
 
 
 class CNN(linen.Module):
@@ -62,10 +66,13 @@ class CNN(linen.Module):
         if x.ndim != 4:
             raise ValueError(f"x: expected images of shape [batch, height, width, channels], got the shape {x.shape}")
         for stage, widths in enumerate(self.features):
-            for i, width in enumerate([widths] if isinstance(widths, int) else widths):
-                x = self._convolution(x, width, f"{stage}" if isinstance(widths, int) else f"{stage}_{i}", train)
-            if self.pool is not None:
-                x = self.pool(x, self.window)
+            names = [f"{stage}"] if isinstance(widths, int) else [f"{stage}_{i}" for i in range(len(widths))]
+            for name, width in zip(names, [widths] if isinstance(widths, int) else widths, strict=True):
+                x = Conv(
+                    width, self.kernel, self.strides, self.padding, use_bias=not self.normalize, name=f"conv_{name}"
+                )(x)
+                x = self._normalized(x, f"norm_{name}", train)
+                x = self._pooled(x, self.pool) if self.pool and name == names[-1] else self.activation(x)
             if self.dropout:
                 x = linen.Dropout(
                     self.dropout / 2, broadcast_dims=(1, 2), deterministic=not train, name=f"dropout_{stage}"
@@ -73,18 +80,16 @@ class CNN(linen.Module):
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.dense):
             x = Dense(width, use_bias=not self.normalize, name=f"dense_{i}")(x)
-            x = self._activated(x, f"dense_norm_{i}", train)
+            x = self.activation(self._normalized(x, f"dense_norm_{i}", train))
             if self.dropout:
                 x = linen.Dropout(self.dropout, deterministic=not train, name=f"dense_dropout_{i}")(x)
         return Dense(self.classes, name="head")(x)
 
-    def _convolution(self, x: Array, width: int, name: str, train: bool) -> Array:
-        convolution = Conv(
-            width, self.kernel, self.strides, self.padding, use_bias=not self.normalize, name=f"conv_{name}"
-        )
-        return self._activated(convolution(x), f"norm_{name}", train)
+    def _normalized(self, x: Array, name: str, train: bool) -> Array:
+        return BatchNorm(name=name)(x, train) if self.normalize else x
 
-    def _activated(self, x: Array, name: str, train: bool) -> Array:
-        if self.normalize:
-            x = BatchNorm(name=name)(x, train)
-        return self.activation(x)
+    def _pooled(self, x: Array, pool: Callable[[Array, tuple[int, int]], Array]) -> Array:
+        """The pooled activations; of what rises with its argument, those of the largest arguments alone."""
+        if pool is max_pool and self.activation in RISING:
+            return self.activation(pool(x, self.window))
+        return pool(self.activation(x), self.window)

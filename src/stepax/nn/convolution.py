@@ -47,7 +47,4 @@ class Conv(linen.Module):
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None
         x, kernel, bias = linen.dtypes.promote_dtype(x, kernel, bias)
         y = conv(x, kernel, strides=self.strides, padding=self.padding, dilation=self.dilation, groups=self.groups)
-        if bias is None:
-            return y
-        rows = y.reshape(-1, self.features)
-        return (rows + every_row(bias, rows.shape[0])).reshape(y.shape)
+        return y if bias is None else y + every_row(bias, y.shape[:-1])

@@ -1,10 +1,12 @@
 """Batch normalisation."""
 
+import math
+
 import jax.numpy as jnp
 from flax import linen
 from jax import lax
 
-from stepax.ops.rows import every_row, sum_of_rows
+from stepax.ops.rows import every_row, scale_rows, sum_of_products, sum_of_rows
 from stepax.typing import Array
 
 __all__ = ["BatchNorm"]
@@ -37,14 +39,14 @@ class BatchNorm(linen.Module):
         variances = self.variable("batch_stats", "var", jnp.ones, (width,), jnp.float32)
         scale = self.param("scale", linen.initializers.ones_init(), (width,))
         bias = self.param("bias", linen.initializers.zeros_init(), (width,))
-        rows = x.reshape(-1, width)
-        count = rows.shape[0]
+        leading = x.shape[:-1]
+        count = math.prod(leading)
         # Half precision is too coarse for the statistics.
-        exact = rows.astype(jnp.promote_types(x.dtype, jnp.float32))
+        exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         running = not train if self.use_running_average is None else self.use_running_average
         if not running:
             mean = sum_of_rows(exact) / count
-            variance = jnp.maximum(sum_of_rows(exact * exact) / count - mean * mean, 0)
+            variance = jnp.maximum(sum_of_products(exact, exact) / count - mean * mean, 0)
             if not self.is_initializing():
                 for average, new in ((means, mean), (variances, variance)):
                     moved = self.momentum * average.value + (1 - self.momentum) * new
@@ -52,5 +54,5 @@ class BatchNorm(linen.Module):
         else:
             mean, variance = means.value, variances.value
         factor = scale * lax.rsqrt(variance + self.epsilon)
-        y = exact * every_row(factor, count) + every_row(bias - mean * factor, count)
-        return y.reshape(x.shape).astype(x.dtype)
+        y = scale_rows(exact, factor) + every_row(bias - mean * factor, leading)
+        return y.astype(x.dtype)

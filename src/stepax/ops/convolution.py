@@ -15,14 +15,12 @@ measured fastest (docs/performance.md); on GPU and TPU by ``lax``.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
 from stepax.ops.convolution_forms import (
     LETTERS,
@@ -33,6 +31,7 @@ from stepax.ops.convolution_forms import (
     stock_conv,
     stock_kernel_gradient,
 )
+from stepax.ops.primitive import define
 from stepax.typing import Array
 
 __all__ = ["conv", "conv_general_dilated"]
@@ -205,14 +204,6 @@ def _input_gradient(g: Array, kernel: Array, form: Form, space: tuple[int, ...])
 # What JAX needs to know of the primitives.
 
 
-def _define(primitive: Primitive, stock: Any, on_cpu: Any) -> None:
-    # Outside of jit nothing is in a loop.
-    primitive.def_impl(stock)
-    primitive.def_abstract_eval(lambda *avals, **static: jax.make_jaxpr(partial(stock, **static))(*avals).out_avals[0])
-    mlir.register_lowering(primitive, mlir.lower_fun(stock, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), platform="cpu")
-
-
 def _by_x(g: Array, x: Any, kernel: Array, *, form: Form) -> Array:
     return _input_gradient(g, kernel, form, x.aval.shape[1:-1])
 
@@ -229,8 +220,8 @@ def _gradient_by_g(k: Array, x: Array, g: Any, *, form: Form, window: tuple[int,
     return _conv(x, k, form)
 
 
-_define(conv_p, stock_conv, conv_on_cpu)
-_define(kernel_gradient_p, stock_kernel_gradient, kernel_gradient_on_cpu)
+define(conv_p, stock_conv, conv_on_cpu)
+define(kernel_gradient_p, stock_kernel_gradient, kernel_gradient_on_cpu)
 ad.defbilinear(conv_p, _by_x, _by_kernel)
 ad.defbilinear(kernel_gradient_p, _gradient_by_x, _gradient_by_g)
 

@@ -1,6 +1,8 @@
 """How a convolution and its gradient by the kernel are computed: by ``lax``, or as a CPU does it fastest."""
 
+import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,8 +17,13 @@ __all__ = ["Form", "channels_last", "conv_on_cpu", "kernel_gradient_on_cpu", "st
 LETTERS = {1: "W", 2: "HW"}
 # With few input channels, one product with the patches beats a convolution over whole images.
 FEW_CHANNELS = 4
+# So many products per output or fewer are summed one by one, where Eigen's convolution would mostly move data.
+FEW_PRODUCTS = 27
 # As many groups or fewer are computed one after the other without a loop.
 FEW_GROUPS = 8
+# Batches whose output has so many numbers are taken in up to so many parts, in a loop: intermediate arrays stay in the
+# cache, and what the loop takes and gives is computed once, where XLA would compute it again for every use.
+LARGE, PARTS = 2**18, 8
 
 
 class Form(NamedTuple):
@@ -75,7 +82,37 @@ def conv_on_cpu(x: Array, kernel: Array, *, form: Form) -> Array:
         places = _places(x, kernel.shape[:-2], form, _output_space(x, kernel.shape[:-2], form))
         patches = jnp.concatenate(list(places), axis=-1)
         return jnp.matmul(patches, kernel.reshape(-1, kernel.shape[-1]), precision=form.precision)
+    if math.prod(kernel.shape[:-1]) <= FEW_PRODUCTS:
+        return _in_parts(partial(_by_sum, form=form), x, kernel)
     return stock_conv(x, kernel, form=form)
+
+
+def _by_sum(x: Array, kernel: Array, *, form: Form) -> Array:
+    """All products of one output in one elementwise loop over the features."""
+    *window, channels, features = kernel.shape
+    exact = jnp.promote_types(x.dtype, jnp.float32)
+    rows = kernel.reshape(-1, *(1,) * (x.ndim - 1), features).astype(exact)
+    places = _places(x.astype(exact), tuple(window), form, _output_space(x, tuple(window), form))
+    values = [place[..., c, None] for place in places for c in range(channels)]
+    return sum(value * row for value, row in zip(values, rows, strict=True)).astype(x.dtype)
+
+
+def _in_parts(conv: Callable[[Array, Array], Array], x: Array, kernel: Array) -> Array:
+    y = jax.eval_shape(conv, x, kernel)
+    parts = _parts(y)
+    if parts == 1:
+        return conv(x, kernel)
+    size = x.shape[0] // parts
+
+    def fill(i: Array, y: Array) -> Array:
+        part = conv(lax.dynamic_slice_in_dim(x, i * size, size), kernel)
+        return lax.dynamic_update_slice_in_dim(y, part, i * size, 0)
+
+    return lax.fori_loop(0, parts, fill, jnp.zeros(y.shape, y.dtype))
+
+
+def _parts(y: Array | jax.ShapeDtypeStruct) -> int:
+    return next(n for n in range(PARTS if y.size >= LARGE else 1, 0, -1) if y.shape[0] % n == 0)
 
 
 def kernel_gradient_on_cpu(x: Array, g: Array, *, form: Form, window: tuple[int, ...]) -> Array:
@@ -88,16 +125,33 @@ def kernel_gradient_on_cpu(x: Array, g: Array, *, form: Form, window: tuple[int,
         return _by_groups(lambda x, g: kernel_gradient_on_cpu(x, g, form=one, window=window), x, g, form.groups)
     reaches = [s * (n - 1) + 1 for s, n in zip(form.strides, g.shape[1:-1], strict=True)]
     spaces = [s * (n - 1) + 1 for s, n in zip(form.spread, x.shape[1:-1], strict=True)]
-    if channels < FEW_CHANNELS or any(r > n for r, n in zip(reaches, spaces, strict=True)):
-        patches = jnp.concatenate(list(_places(x, window, form, g.shape[1:-1])), axis=-1)
-        product = lax.dot_general(
-            patches.reshape(-1, patches.shape[-1]),
-            g.reshape(-1, features),
-            (((0,), (0,)), ((), ())),
-            precision=form.precision,
-        )
-        return product.reshape(*window, channels, features)
-    # The input convolved with the output's gradient, batch and channels exchanged.
+    by_patches = channels < FEW_CHANNELS or any(r > n for r, n in zip(reaches, spaces, strict=True))
+    gradient = partial(_by_patches if by_patches else _by_exchange, form=form, window=window)
+    parts = _parts(g)
+    if parts == 1:
+        return gradient(x, g)
+    size = x.shape[0] // parts
+
+    def add(i: Array, total: Array) -> Array:
+        return total + gradient(*(lax.dynamic_slice_in_dim(array, i * size, size) for array in (x, g)))
+
+    return lax.fori_loop(0, parts, add, jnp.zeros((*window, channels, features), x.dtype))
+
+
+def _by_patches(x: Array, g: Array, *, form: Form, window: tuple[int, ...]) -> Array:
+    """One product of the output's gradient with what each element of the kernel meets."""
+    patches = jnp.concatenate(list(_places(x, window, form, g.shape[1:-1])), axis=-1)
+    product = lax.dot_general(
+        patches.reshape(-1, patches.shape[-1]),
+        g.reshape(-1, g.shape[-1]),
+        (((0,), (0,)), ((), ())),
+        precision=form.precision,
+    )
+    return product.reshape(*window, x.shape[-1], g.shape[-1])
+
+
+def _by_exchange(x: Array, g: Array, *, form: Form, window: tuple[int, ...]) -> Array:
+    """The input convolved with the output's gradient, batch and channels exchanged."""
     exact = _exact_padding(x, window, form, g.shape[1:-1])
     exchanged = form._replace(strides=form.dilation, dilation=form.strides, padding=exact)
     result = stock_conv(jnp.swapaxes(x, 0, -1), jnp.moveaxis(g, 0, -2), form=exchanged)

@@ -30,5 +30,5 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     rows = x.reshape(-1, x.shape[-1])
     y = rows @ kernel
     if bias is not None:
-        y = y + every_row(bias, rows.shape[0])
+        y = y + every_row(bias, rows.shape[:1])
     return y.reshape(*x.shape[:-1], kernel.shape[1])

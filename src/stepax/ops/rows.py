@@ -1,49 +1,135 @@
-"""Sums over rows, and the same row everywhere, each the other's gradient; both in stages.
+"""Sums over rows, and one row for all of them: linear and bilinear primitives whose gradients are these again.
 
-XLA's CPU backend sums a large array over a long leading axis slowly, by overlapping windows. Sums over few rows at a
-time, and then over their sums, are plain fast loops. What is broadcast to every row in the same stages has such a sum
-as its gradient.
+XLA's CPU backend turns a sum over a long leading axis, such as that in every bias's gradient, into windows that it adds
+element by element, often on one core, and writes what is summed to memory first. Here rows are added in whole blocks,
+large arrays part by part in a loop, in which a product is formed where it is added.
 """
 
-import jax.numpy as jnp
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching
+
+from stepax.ops.primitive import define
 from stepax.typing import Array
 
-__all__ = ["every_row", "sum_of_rows"]
+__all__ = ["every_row", "scale_rows", "sum_of_products", "sum_of_rows"]
 
+# How many blocks are added in one pass: with more, a core loses track of its streams from memory.
+BLOCKS = 16
+# Arrays of so many numbers are taken in this many parts.
+LARGE, PARTS = 2**20, 8
 # XLA leaves sums over fewer rows than this alone.
-STAGE = 31
+FEW = 31
 
 
 def sum_of_rows(x: Array) -> Array:
     """The sum over all axes but the last: ``[…, width]`` to ``[width]``."""
-    width = x.shape[-1]
-    rows = x.reshape(-1, width)
-    for size in _stages(rows.shape[0]):
-        rows = rows.reshape(-1, size, width).sum(1)
-    return rows.sum(0)
+    return sum_p.bind(jnp.asarray(x))
 
 
-def every_row(row: Array, count: int) -> Array:
-    """``count`` times the same row: ``[width]`` to ``[count, width]``."""
-    width = row.shape[0]
-    stages = _stages(count)
-    first = count
-    for size in stages:
-        first //= size
-    rows = jnp.broadcast_to(row[None], (first, width))
-    for size in reversed(stages):
-        rows = jnp.broadcast_to(rows[:, None], (rows.shape[0], size, width)).reshape(-1, width)
-    return rows
+def sum_of_products(x: Array, y: Array) -> Array:
+    """The sum of ``x y`` over all axes but the last, of two arrays ``[…, width]``: ``[width]``."""
+    return dot_p.bind(jnp.asarray(x), jnp.asarray(y))
 
 
-def _stages(count: int) -> list[int]:
-    """By which numbers of rows to sum, one after the other: each divides what the one before leaves."""
-    stages = []
-    while count > STAGE:
-        size = next((size for size in range(STAGE, 1, -1) if count % size == 0), None)
-        if size is None:
-            break
-        stages.append(size)
-        count //= size
-    return stages
+def every_row(row: Array, leading: Sequence[int]) -> Array:
+    """The same row everywhere: ``[width]`` to ``[*leading, width]``."""
+    return every_p.bind(jnp.asarray(row), leading=tuple(leading))
+
+
+def scale_rows(x: Array, row: Array) -> Array:
+    """Every row of ``x``, ``[…, width]``, times the same one, ``[width]``."""
+    return scale_p.bind(jnp.asarray(x), jnp.asarray(row))
+
+
+sum_p = Primitive("stepax_sum_of_rows")
+dot_p = Primitive("stepax_sum_of_products")
+every_p = Primitive("stepax_every_row")
+scale_p = Primitive("stepax_scale_rows")
+
+
+def _stock_sum(*factors: Array) -> Array:
+    product = factors[0] if len(factors) == 1 else factors[0] * factors[1]
+    return product.sum(tuple(range(product.ndim - 1)), dtype=product.dtype)
+
+
+def _stock_every(row: Array, *, leading: tuple[int, ...]) -> Array:
+    return jnp.broadcast_to(row, (*leading, *row.shape))
+
+
+def _stock_scale(x: Array, row: Array) -> Array:
+    return x * jnp.broadcast_to(row, x.shape)
+
+
+def _sum_by_blocks(*factors: Array) -> Array:
+    first = factors[0]
+    if jnp.issubdtype(first.dtype, jnp.floating) and first.dtype.itemsize < 4:
+        return _sum_by_blocks(*(factor.astype(jnp.float32) for factor in factors)).astype(first.dtype)
+    count = first.shape[0]
+    parts = PARTS if first.size >= LARGE else 1
+    size = count // (BLOCKS * parts)
+    if not size and first.ndim > 2:
+        return _sum_by_blocks(*(factor.reshape(-1, *factor.shape[2:]) for factor in factors))
+    if count <= FEW or not size:
+        return _stock_sum(*factors)
+
+    def part(start: Any) -> Array:
+        """Its blocks in pairs, which is the more exact order, too."""
+        blocks = []
+        for i in range(BLOCKS):
+            block = [lax.dynamic_slice_in_dim(factor, start + i * size, size) for factor in factors]
+            blocks.append(block[0] if len(block) == 1 else block[0] * block[1])
+        while len(blocks) > 1:
+            blocks = [a + b for a, b in zip(blocks[::2], blocks[1::2], strict=True)]
+        return blocks[0]
+
+    if parts == 1:
+        total = part(0)
+    else:
+        zeros = jnp.zeros((size, *first.shape[1:]), first.dtype)
+        total = lax.fori_loop(0, parts, lambda i, total: total + part(i * BLOCKS * size), zeros)
+    total, rest = _sum_by_blocks(total), parts * BLOCKS * size
+    return total if rest == count else total + _sum_by_blocks(*(factor[rest:] for factor in factors))
+
+
+def _leading(x: Any) -> tuple[int, ...]:
+    return x.aval.shape[:-1]
+
+
+define(sum_p, _stock_sum, _sum_by_blocks)
+define(dot_p, _stock_sum, _sum_by_blocks)
+define(every_p, _stock_every, _stock_every)
+define(scale_p, _stock_scale, _stock_scale)
+ad.deflinear2(sum_p, lambda g, x: [every_row(g, _leading(x))])
+ad.deflinear2(every_p, lambda g, row, *, leading: [sum_of_rows(g)])
+ad.defbilinear(dot_p, lambda g, x, y: scale_rows(y, g), lambda g, x, y: scale_rows(x, g))
+ad.defbilinear(scale_p, lambda g, x, row: scale_rows(g, row), lambda g, x, row: sum_of_products(g, x))
+
+
+# Lanes of ``vmap`` are more columns.
+
+
+def _in_columns(apply: Callable[..., Array]) -> Callable[..., tuple[Array, int]]:
+    """The rule for operands ``[…, width]``; one without lanes is repeated for all."""
+
+    def rule(operands: Sequence[Array], dims: Sequence[Any], **static: Any) -> tuple[Array, int]:
+        lanes = next(x.shape[lane] for x, lane in zip(operands, dims, strict=True) if lane is not None)
+        wide = []
+        for x, lane in zip(operands, dims, strict=True):
+            moved = jnp.expand_dims(x, -2) if lane is None else jnp.moveaxis(x, lane, -2)
+            moved = jnp.broadcast_to(moved, (*moved.shape[:-2], lanes, moved.shape[-1]))
+            wide.append(moved.reshape(*moved.shape[:-2], -1))
+        y = apply(*wide, **static)
+        return y.reshape(*y.shape[:-1], lanes, -1), y.ndim - 1
+
+    return rule
+
+
+batching.primitive_batchers[sum_p] = _in_columns(sum_of_rows)
+batching.primitive_batchers[dot_p] = _in_columns(sum_of_products)
+batching.primitive_batchers[every_p] = _in_columns(every_row)
+batching.primitive_batchers[scale_p] = _in_columns(scale_rows)
