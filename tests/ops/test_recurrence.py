@@ -12,15 +12,17 @@ from jax.test_util import check_grads
 from stepax.ops import gru, lstm, rnn
 
 LAYERS = {"rnn": (rnn, 1, 1), "gru": (gru, 3, 1), "lstm": (lstm, 4, 2)}
-BATCH, TIME, INPUTS, HIDDEN = 3, 5, 2, 4
+BATCH, TIME, HIDDEN = 3, 5, 4
+# Narrower than the state, which it then stands beside, and wider, which is projected before the scan.
+NARROW, WIDE = 2, 6
 
 
-def operands(name, dtype=np.float64):
+def operands(name, dtype=np.float64, inputs=NARROW):
     """``x``, the weights and the first state."""
     random = np.random.default_rng(0)
     _, gates, parts = LAYERS[name]
     wide = gates * HIDDEN
-    shapes = [(BATCH, TIME, INPUTS), (INPUTS, wide), (HIDDEN, wide), (wide,)] + [(wide,)] * (name == "gru")
+    shapes = [(BATCH, TIME, inputs), (inputs, wide), (HIDDEN, wide), (wide,)] + [(wide,)] * (name == "gru")
     arrays = [random.normal(size=shape).astype(dtype) for shape in shapes]
     states = tuple(random.normal(size=(BATCH, HIDDEN)).astype(dtype) for _ in range(parts))
     return (*arrays, states if parts == 2 else states[0])
@@ -71,9 +73,10 @@ MASK = np.arange(TIME) < np.array([[5], [3], [1]])
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("mask", [None, MASK], ids=["all", "masked"])
+@pytest.mark.parametrize("inputs", [NARROW, WIDE])
 @pytest.mark.parametrize("name", LAYERS)
-def test_equals_step_by_step(name, mask, reverse, x64):
-    arguments, settings = operands(name), {"mask": mask, "reverse": reverse}
+def test_equals_step_by_step(name, inputs, mask, reverse, x64):
+    arguments, settings = operands(name, inputs=inputs), {"mask": mask, "reverse": reverse}
     layer = partial(LAYERS[name][0], **settings)
     steps = partial(by_steps, name, **settings)
 
@@ -84,15 +87,16 @@ def test_equals_step_by_step(name, mask, reverse, x64):
     assert_close(both(layer), both(steps))
 
 
+@pytest.mark.parametrize("inputs", [NARROW, WIDE])
 @pytest.mark.parametrize("name", LAYERS)
-def test_gradients_are_finite_differences(name, x64):
-    check_grads(jax.jit(lambda *a: scalar(LAYERS[name][0](*a))), operands(name), order=2, modes=["rev"])
+def test_gradients_are_finite_differences(name, inputs, x64):
+    check_grads(jax.jit(lambda *a: scalar(LAYERS[name][0](*a))), operands(name, inputs=inputs), order=2, modes=["rev"])
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_equals_pytorch(name, torch):
     x, kernel, recurrent, *biases, state = operands(name, np.float32)
-    theirs = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[name](INPUTS, HIDDEN, batch_first=True)
+    theirs = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[name](NARROW, HIDDEN, batch_first=True)
     weights = [kernel.T, recurrent.T, biases[0], biases[1] if name == "gru" else np.zeros_like(biases[0])]
     with torch.no_grad():
         for parameter, weight in zip(theirs.parameters(), weights, strict=True):

@@ -10,6 +10,7 @@ from flax import linen
 from stepax.nn.dense import Dense
 from stepax.ops.attention import attention
 from stepax.ops.embedding import embed
+from stepax.ops.rows import every_row
 from stepax.typing import Array
 
 __all__ = ["Attention", "Block", "Decoder"]
@@ -115,7 +116,8 @@ class Decoder(linen.Module):
         normal: Any = linen.initializers.normal(0.02)
         table = self.param("tokens", normal, (self.vocabulary, self.features))
         places = self.param("places", normal, (self.context, self.features))
-        x = embed(table, tokens) + places[None, :time]
+        x = embed(table, tokens)
+        x = x + every_row(places[:time].reshape(-1), (tokens.shape[0],)).reshape(x.shape)
         if self.dropout:
             x = linen.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.layers):

@@ -1,8 +1,9 @@
 """Recurrent layers over whole sequences, with a backward pass made for a compiled loop.
 
-The input is projected for all steps in one matrix product before the scan, the gates of a step are one product, and
-the gradient by the recurrent weights is one product over all steps after the backward scan, where JAX alone would add
-up one small product per step.
+The gates of a step are one product, and the gradients by the weights are one product over all steps after the backward
+scan, where JAX alone would add up one small product per step. A wide input is projected for all steps in one product
+before the scan; a narrow one stands beside the state in the step's own product, which costs little more than without,
+where the projections of all steps would have to be written to memory and read again.
 """
 
 from collections.abc import Callable
@@ -29,14 +30,14 @@ class _Cell(NamedTuple):
         gates: How many gates there are.
         parts: How many parts a state has.
         forward: From the input's and the state's products ``[batch, gates · hidden]`` and the state to the next state
-            and what ``backward`` needs.
+            and what ``backward`` needs. The input's product is ``None`` where the state's contains it.
         backward: From what ``forward`` kept and the gradients by the next state to those by both products (one array
             where they are the same) and by the state.
     """
 
     gates: int
     parts: int
-    forward: Callable[[Array, Array, _State], tuple[_State, Any]]
+    forward: Callable[..., tuple[_State, Any]]
     backward: Callable[[Any, _State], tuple[Array, Array, _State]]
 
 
@@ -159,8 +160,9 @@ def lstm(
 
 @cache
 def _simple_cell(activation: Callable[[Array], Array]) -> _Cell:
-    def forward(z: Array, u: Array, state: _State) -> tuple[_State, Any]:
-        return (activation(z + u),), z + u
+    def forward(z: Array | None, u: Array, state: _State) -> tuple[_State, Any]:
+        a = u if z is None else z + u
+        return (activation(a),), a
 
     def backward(a: Array, by_next: _State) -> tuple[Array, Array, _State]:
         (by_a,) = jax.vjp(activation, a)[1](by_next[0])
@@ -189,9 +191,9 @@ def _gru_backward(saved: Any, by_next: _State) -> tuple[Array, Array, _State]:
     return by_z, by_u, (by_h * update,)
 
 
-def _lstm_forward(z: Array, u: Array, state: _State) -> tuple[_State, Any]:
+def _lstm_forward(z: Array | None, u: Array, state: _State) -> tuple[_State, Any]:
     _, before = state
-    i, f, g, o = jnp.split(z + u, 4, -1)
+    i, f, g, o = jnp.split(u if z is None else z + u, 4, -1)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
     c = f * before + i * g
     return (o * jnp.tanh(c), c), (i, f, g, o, before)
@@ -243,33 +245,50 @@ def _layer(
     dtype = jnp.result_type(x, kernel, recurrent, bias)
     if initial is None:
         initial = (jnp.zeros((batch, hidden), dtype),) * cell.parts
-    steps = jnp.swapaxes(x, 0, 1)
-    z = dense(steps, kernel, bias).astype(dtype)
-    shift = None if recurrent_bias is None else recurrent_bias[None].astype(dtype)
+    steps = jnp.swapaxes(x, 0, 1).astype(dtype)
     seen = None if mask is None else jnp.swapaxes(mask, 0, 1)[..., None]
     initial = tuple(part.astype(dtype) for part in initial)
-    outputs, last = _recurrence(cell, reverse, z, recurrent.astype(dtype), shift, initial, seen)
+    beside = recurrent_bias is None and inputs <= hidden
+    shift = bias if beside else recurrent_bias
+    row = None if shift is None else shift[None].astype(dtype)
+    if beside:
+        weights = jnp.concatenate([kernel, recurrent]).astype(dtype)
+    else:
+        weights, steps = recurrent.astype(dtype), dense(steps, kernel, bias).astype(dtype)
+    outputs, last = _recurrence(cell, beside, reverse, steps, weights, row, initial, seen)
     return jnp.swapaxes(outputs, 0, 1), last
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _recurrence(
-    cell: _Cell, reverse: bool, z: Array, recurrent: Array, shift: Array | None, initial: _State, mask: Array | None
-) -> tuple[Array, _State]:
-    """The scan over time: ``z`` and ``mask`` have time first."""
+# The scan over time, which comes first in ``x`` and ``mask``. ``x`` is the input if it stands ``beside`` the state, as
+# its weights then stand above the state's, and else its products.
 
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _recurrence(
+    cell: _Cell,
+    beside: bool,
+    reverse: bool,
+    x: Array,
+    weights: Array,
+    shift: Array | None,
+    initial: _State,
+    mask: Array | None,
+) -> tuple[Array, _State]:
     def step(state: _State, now: tuple[Array, Array | None]) -> tuple[_State, Array]:
-        z, seen = now
-        new, _ = cell.forward(z, _product(state[0], recurrent, shift), state)
+        x, seen = now
+        new, _ = _next(cell, beside, x, weights, shift, state)
         new = _kept(seen, new, state)
         return new, new[0]
 
-    last, outputs = lax.scan(step, initial, (z, mask), reverse=reverse)
+    last, outputs = lax.scan(step, initial, (x, mask), reverse=reverse)
     return outputs, last
 
 
-def _product(h: Array, recurrent: Array, shift: Array | None) -> Array:
-    return h @ recurrent if shift is None else h @ recurrent + shift
+def _next(
+    cell: _Cell, beside: bool, x: Array, weights: Array, shift: Array | None, state: _State
+) -> tuple[_State, Any]:
+    product = (jnp.concatenate([x, state[0]], -1) if beside else state[0]) @ weights
+    return cell.forward(None if beside else x, product if shift is None else product + shift, state)
 
 
 def _kept(seen: Array | None, new: _State, old: _State) -> _State:
@@ -278,22 +297,31 @@ def _kept(seen: Array | None, new: _State, old: _State) -> _State:
 
 
 def _forward(
-    cell: _Cell, reverse: bool, z: Array, recurrent: Array, shift: Array | None, initial: _State, mask: Array | None
+    cell: _Cell,
+    beside: bool,
+    reverse: bool,
+    x: Array,
+    weights: Array,
+    shift: Array | None,
+    initial: _State,
+    mask: Array | None,
 ) -> Any:
     def step(state: _State, now: tuple[Array, Array | None]) -> Any:
-        z, seen = now
-        new, saved = cell.forward(z, _product(state[0], recurrent, shift), state)
+        x, seen = now
+        new, saved = _next(cell, beside, x, weights, shift, state)
         new = _kept(seen, new, state)
         return new, (new[0], saved)
 
-    last, (outputs, saved) = lax.scan(step, initial, (z, mask), reverse=reverse)
-    return (outputs, last), (initial[0], outputs, saved, recurrent, shift, mask)
+    last, (outputs, saved) = lax.scan(step, initial, (x, mask), reverse=reverse)
+    return (outputs, last), (initial[0], x if beside else None, outputs, saved, weights, shift, mask)
 
 
-def _backward(cell: _Cell, reverse: bool, kept: Any, cotangents: Any) -> Any:
-    first, outputs, saved, recurrent, shift, mask = kept
+def _backward(cell: _Cell, beside: bool, reverse: bool, kept: Any, cotangents: Any) -> Any:
+    first, x, outputs, saved, weights, shift, mask = kept
     by_outputs, by_last = cotangents
-    transposed = recurrent.T
+    hidden, wide = outputs.shape[-1], weights.shape[-1]
+    narrow = weights.shape[0] - hidden
+    transposed = weights[narrow:].T
 
     def step(by_state: _State, now: Any) -> Any:
         by_output, saved, seen = now
@@ -311,10 +339,14 @@ def _backward(cell: _Cell, reverse: bool, kept: Any, cotangents: Any) -> Any:
     # The state before each step is the output of the step before.
     ahead, behind = (by_u[:-1], outputs[1:]) if reverse else (by_u[1:], outputs[:-1])
     edge = by_u[-1] if reverse else by_u[0]
-    hidden, wide = recurrent.shape
-    by_recurrent = behind.reshape(-1, hidden).T @ ahead.reshape(-1, wide) + first.T @ edge
+    by_weights = behind.reshape(-1, hidden).T @ ahead.reshape(-1, wide) + first.T @ edge
     by_shift = None if shift is None else sum_of_rows(by_u)[None]
-    return by_z, by_recurrent, by_shift, by_initial, None
+    if not beside:
+        return by_z, by_weights, by_shift, by_initial, None
+    rows = by_u.reshape(-1, wide)
+    by_x = (rows @ weights[:narrow].T).reshape(x.shape)
+    by_weights = jnp.concatenate([x.reshape(-1, narrow).T @ rows, by_weights])
+    return by_x, by_weights, by_shift, by_initial, None
 
 
 _recurrence.defvjp(_forward, _backward)

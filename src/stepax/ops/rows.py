@@ -22,8 +22,6 @@ __all__ = ["every_row", "scale_rows", "sum_of_products", "sum_of_rows"]
 BLOCKS = 16
 # Arrays of so many numbers are taken in this many parts.
 LARGE, PARTS = 2**20, 8
-# XLA leaves sums over fewer rows than this alone.
-FEW = 31
 
 
 def sum_of_rows(x: Array) -> Array:
@@ -74,7 +72,7 @@ def _sum_by_blocks(*factors: Array) -> Array:
     size = count // (BLOCKS * parts)
     if not size and first.ndim > 2:
         return _sum_by_blocks(*(factor.reshape(-1, *factor.shape[2:]) for factor in factors))
-    if count <= FEW or not size:
+    if not size:
         return _stock_sum(*factors)
 
     def part(start: Any) -> Array:
