@@ -15,9 +15,9 @@ __all__ = ["Program", "cache_folder", "compile_seconds", "jit", "options", "sign
 
 # Tried one by one on each backend; a version of XLA that refuses one goes without it.
 CANDIDATES: dict[str, dict[str, Any]] = {
-    # YNN's fusions slow down convolutions and small matrix products on a CPU, all but that of a matrix product with
-    # what follows it.
-    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT"},
+    # YNN's convolutions and matrix products are slower than Eigen's on a CPU, most of all small ones in a loop; its
+    # reductions are left to it.
+    "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"},
 }
 
 _seconds = 0.0

@@ -22,6 +22,8 @@ __all__ = ["every_row", "scale_rows", "sum_of_products", "sum_of_rows"]
 BLOCKS = 16
 # Arrays of so many numbers are taken in this many parts.
 LARGE, PARTS = 2**20, 8
+# XLA leaves sums over so few rows alone, and joins them with what they are summed over.
+FEW = 31
 
 
 def sum_of_rows(x: Array) -> Array:
@@ -72,7 +74,7 @@ def _sum_by_blocks(*factors: Array) -> Array:
     size = count // (BLOCKS * parts)
     if not size and first.ndim > 2:
         return _sum_by_blocks(*(factor.reshape(-1, *factor.shape[2:]) for factor in factors))
-    if not size:
+    if count <= FEW or not size:
         return _stock_sum(*factors)
 
     def part(start: Any) -> Array:
