@@ -27,7 +27,7 @@ def test_values_are_those_of_numpy(count, width):
         np.testing.assert_array_equal(jax.jit(scale_rows)(x, y[0]), np.multiply(x, y[0][None]))
 
 
-SHAPES = [(31, 2), (32, 2), (4099, 3), (2, 40, 3), (20, 3, 2, 2), (128, 9, 5, 2), (3, 2, 2, 2), (1, 1)]
+SHAPES = [(31, 2), (32, 2), (4099, 3), (2, 40, 3), (20, 3, 2, 2), (128, 9, 5, 2), (3, 2, 2, 2), (1, 1), (40,)]
 
 
 @pytest.mark.parametrize("large", [8, 2**20], ids=["in parts", "at once"])

@@ -74,7 +74,7 @@ def _sum_by_blocks(*factors: Array) -> Array:
     size = count // (BLOCKS * parts)
     if not size and first.ndim > 2:
         return _sum_by_blocks(*(factor.reshape(-1, *factor.shape[2:]) for factor in factors))
-    if count <= FEW or not size:
+    if first.ndim == 1 or count <= FEW or not size:
         return _stock_sum(*factors)
 
     def part(start: Any) -> Array:
