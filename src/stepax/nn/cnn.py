@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen
 
 from stepax.checks import check_dropout
@@ -17,7 +16,7 @@ from stepax.typing import Array
 __all__ = ["CNN"]
 
 # Activations that never fall as their argument rises.
-RISING = (jax.nn.relu, jax.nn.leaky_relu, jax.nn.elu, jax.nn.sigmoid, jax.nn.softplus, jnp.tanh, jax.nn.tanh)
+RISING = (jax.nn.relu, jax.nn.leaky_relu, jax.nn.elu, jax.nn.sigmoid, jax.nn.softplus, jax.nn.tanh)
 
 
 class CNN(linen.Module):
