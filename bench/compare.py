@@ -25,7 +25,7 @@ from bench.machine import QUIET, busy, described
 from bench.process import Failed, Process, environment
 from bench.rivals import MODULES, forms, task
 from stepax.bench import WORKLOADS
-from stepax.bench.flops import training_flops
+from stepax.bench.flops import flops
 from stepax.bench.measure import matmul_peak
 
 # A table in a file or a pipe is as wide as the house's lines.
@@ -105,7 +105,7 @@ def about(name: str) -> dict[str, Any]:
         "title": workload.title,
         "batch_size": workload.batch_size,
         "lanes": workload.lanes,
-        "flops": training_flops(learner, state, batch) / workload.batch_size,
+        "flops": flops(learner.step, state, batch) / workload.batch_size,
         "tolerance": TOLERANCE.get(name, USUAL_TOLERANCE),
     }
 

@@ -36,6 +36,30 @@ def test_equal_lax(channels, features, groups, space, large, x64, monkeypatch):
     np.testing.assert_allclose(ours, forms.stock_kernel_gradient(x, g, **settings), 1e-12, 1e-12)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("spread", "dilation", "padding"),
+    [
+        ((2, 2), (1, 1), ((1, 1), (1, 1))),
+        ((3, 1), (1, 2), ((-2, 5), (0, 3))),  # a phase without any part of the kernel: 3 > 2
+        ((4, 3), (2, 3), ((3, 0), (7, -1))),
+        ((2, 5), (4, 3), ((9, 9), (2, 6))),
+    ],
+)
+def test_a_spread_input_is_convolved_by_phases(spread, dilation, padding, groups, x64):
+    x, kernel, _ = operands(4, 8, groups, (7, 6))
+    form = FORM._replace(spread=spread, dilation=dilation, padding=padding, groups=groups)
+    kernel = kernel[:2]
+    np.testing.assert_allclose(
+        jax.jit(lambda x, k: forms.conv_on_cpu(x, k, form=form))(x, kernel),
+        forms.stock_conv(x, kernel, form=form),
+        1e-12,
+        1e-12,
+    )
+    text = str(jax.make_jaxpr(lambda x, k: forms.conv_on_cpu(x, k, form=form))(x, kernel))
+    assert text.count("lhs_dilation=(") == text.count("lhs_dilation=(1, 1)")
+
+
 def test_no_loop_for_few_groups_and_one_for_many():
     for groups, loops in ((forms.FEW_GROUPS, False), (forms.FEW_GROUPS + 1, True)):
         x, kernel, _ = operands(2 * groups, groups, groups)

@@ -1,5 +1,7 @@
 """``x W + b`` in values, derivatives and messages."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 from stepax.ops import dense
+from stepax.ops.dense import product
 
 
 @pytest.mark.parametrize("leading", [(), (4,), (2, 3)])
@@ -23,6 +26,54 @@ def test_the_biases_gradient_is_the_sum_over_all_leading_axes(x64):
     x = jnp.ones((62, 3, 2))
     gradient = jax.grad(lambda b: (dense(x, jnp.ones((2, 4)), b) * g).sum())(jnp.zeros(4))
     np.testing.assert_allclose(gradient, g.sum((0, 1)), 1e-12)
+
+
+def gradients(multiply):
+    """Of a function that is linear in neither operand."""
+    return jax.grad(lambda a, b: jnp.sin(multiply(a, b)).sum(), (0, 1))
+
+
+@pytest.mark.parametrize("axes", [(0, None), (2, None), (None, 0), (None, 1), (0, 0), (1, 2)])
+def test_lanes_of_vmap_equal_those_of_matmul(axes, x64):
+    random = np.random.default_rng(0)
+    a, b = (
+        random.normal(size=(*shape[:axis], 5, *shape[axis:]) if axis is not None else shape)
+        for shape, axis in zip([(3, 4), (4, 6)], axes, strict=True)
+    )
+    for function in (lambda f: f, gradients, lambda f: gradients(lambda a, b: gradients(f)(a, b)[0])):
+        for ours, stock in zip(
+            *(jax.tree.leaves(jax.jit(jax.vmap(function(f), axes))(a, b)) for f in (product, jnp.matmul)), strict=True
+        ):
+            np.testing.assert_allclose(ours, stock, 1e-12, 1e-12)
+
+
+def test_lanes_within_lanes(x64):
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(2, 3, 4)), random.normal(size=(5, 4, 6))
+    ours = jax.vmap(jax.vmap(product, (None, 0)), (0, None))(a, b)
+    np.testing.assert_allclose(ours, a[:, None] @ b, 1e-12)
+
+
+def test_many_models_on_the_same_data_are_products_side_by_side():
+    """Not one wide product, for which the weights of all models would be put in another order at every step."""
+
+    def step(w, x):
+        return jax.grad(lambda w: jnp.square(product(x, w)).sum())(w)
+
+    weights, x = jnp.zeros((5, 4, 6)), jnp.zeros((3, 4))
+    text = str(jax.make_jaxpr(jax.vmap(step, (0, None)))(weights, x))
+    assert text.count("dot_general[") == 2
+    assert text.count("[0], [0])") == 2
+    assert "transpose" not in text
+    shared = str(jax.make_jaxpr(jax.vmap(product, (0, None)))(jnp.zeros((5, 3, 4)), jnp.zeros((4, 6))))
+    assert "dot_general" not in shared
+    assert "stepax_product" in shared
+
+
+def test_dtypes_are_promoted_as_by_matmul():
+    kinds = (jnp.bfloat16, jnp.float32, jnp.int32)
+    for a, b in itertools.product(kinds, kinds):
+        assert product(jnp.ones((2, 2), a), jnp.ones((2, 2), b)).dtype == jnp.promote_types(a, b)
 
 
 @pytest.mark.parametrize(

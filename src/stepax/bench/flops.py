@@ -5,16 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.interpreters.partial_eval import dce_jaxpr
 
-from stepax.learner import Learner, State
-
-__all__ = ["flops", "training_flops"]
+__all__ = ["flops"]
 
 
 def flops(function: Callable, *arguments: Any) -> int:
     """Floating-point operations of matrix products and convolutions, two for each multiply-and-add.
 
-    A loop of unknown length counts once; of branches the largest counts.
+    What no result depends on does not count, and neither do the zeros of a spread convolution. A loop of unknown
+    length counts once; of branches the largest counts.
 
     Args:
         function: A function that JAX can trace.
@@ -26,18 +26,8 @@ def flops(function: Callable, *arguments: Any) -> int:
     >>> flops(lambda a, b: a @ b, jax.ShapeDtypeStruct((2, 3), "float32"), jax.ShapeDtypeStruct((3, 5), "float32"))
     60
     """
-    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
-
-
-def training_flops(learner: Learner, state: State, batch: dict[str, Any]) -> int:
-    """Operations of one training step by the usual count: three times those of the forward pass.
-
-    Args:
-        learner: What is trained.
-        state: Its state, or the shapes of one.
-        batch: A batch, or its shapes.
-    """
-    return 3 * flops(learner.predict, state, batch["x"])
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    return _count(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
 
 
 def _count(jaxpr: Any) -> int:
@@ -50,11 +40,14 @@ def _of(equation: Any) -> int:
         (contracted, _), _ = params["dimension_numbers"]
         depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         return 2 * depth * math.prod(equation.outvars[0].aval.shape)
+    if name == "stepax_product":
+        return 2 * equation.invars[0].aval.shape[params["summed"][0]] * math.prod(equation.outvars[0].aval.shape)
     if name in ("conv_general_dilated", "stepax_conv"):
         kernel, output = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
         # What one output sums over: the kernel without its features, which come last or as dimension_numbers say.
         features = kernel[params["dimension_numbers"].rhs_spec[0]] if "dimension_numbers" in params else kernel[-1]
-        return 2 * math.prod(kernel) // features * math.prod(output)
+        spread = params["lhs_dilation"] if "lhs_dilation" in params else params["form"].spread
+        return 2 * math.prod(kernel) // features * math.prod(output) // math.prod(spread)
     if name == "stepax_conv_kernel_gradient":
         kernel, output = equation.outvars[0].aval.shape, equation.invars[1].aval.shape
         return 2 * math.prod(kernel[:-1]) * math.prod(output)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 
-from stepax.bench.flops import training_flops
+from stepax.bench.flops import flops
 from stepax.bench.workloads import Workload
 from stepax.compile import Program, jit
 from stepax.learner import Learner, State
@@ -40,7 +40,7 @@ class Timing(NamedTuple):
         cold: Seconds to compile, with nothing cached.
         warm: Seconds to have the program again from the compilation cache.
         memory: Bytes that the program needs, as the compiler counts; ``None`` where it does not say.
-        flops: Operations per second, counted from the model.
+        flops: Operations per second: those of matrix products and convolutions in a step's program.
     """
 
     name: str
@@ -92,7 +92,7 @@ def measure(workload: Workload, *, repetitions: int = 5, seconds: float = 0.6, b
     rate = statistics.median(rates)
     one = workload.learner()
     first = {name: rows[:size] for name, rows in data.items()}
-    operations = workload.lanes * training_flops(one, jax.eval_shape(one.init, jax.random.key(1), first), first)
+    operations = workload.lanes * flops(one.step, jax.eval_shape(one.init, jax.random.key(1), first), first)
     step = size * workload.lanes / rate
     return Timing(workload.name, rates, step, cold, warm, memory, operations / step)
 

@@ -126,7 +126,7 @@ def _print(result: dict[str, Any]) -> None:
     for line in (
         f"examples/s   median of {timed} and half their range (±); the sum of all models of a population",
         "compile      without and with the program in the compilation cache",
-        "GFLOP/s      of matrix products and convolutions: three times the forward pass",
+        "GFLOP/s      of the step's matrix products and convolutions",
         "peak         what part of the peak in float32 that is",
     ):
         say(line)

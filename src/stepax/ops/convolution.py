@@ -140,12 +140,15 @@ def conv_general_dilated(
         ``[batch, *space, features]``.
     """
     axes = lhs.ndim - 2
+    spread, dilation = tuple(lhs_dilation or (1,) * axes), tuple(rhs_dilation or (1,) * axes)
     ours = (
         axes in LETTERS
         and batch_group_count == 1
         and preferred_element_type in (None, lhs.dtype)
         and lhs.dtype == rhs.dtype
         and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers) == channels_last(axes)
+        # lax refuses this, and says so.
+        and not (isinstance(padding, str) and max(spread) > 1)
     )
     if not ours:
         return lax.conv_general_dilated(
@@ -161,11 +164,9 @@ def conv_general_dilated(
             precision,
             preferred_element_type,
         )
-    spread, dilation = tuple(lhs_dilation or (1,) * axes), tuple(rhs_dilation or (1,) * axes)
     if isinstance(padding, str):
         window = [d * (k - 1) + 1 for d, k in zip(dilation, rhs.shape[:axes], strict=True)]
-        space = [s * (n - 1) + 1 for s, n in zip(spread, lhs.shape[1:-1], strict=True)]
-        padding = lax.padtype_to_pads(space, window, window_strides, padding)
+        padding = lax.padtype_to_pads(lhs.shape[1:-1], window, window_strides, padding)
     pairs = tuple((int(low), int(high)) for low, high in padding)
     return _conv(lhs, rhs, Form(tuple(window_strides), pairs, spread, dilation, feature_group_count, precision))
 

@@ -21,6 +21,8 @@ FEW_CHANNELS = 4
 FEW_PRODUCTS = 27
 # As many groups or fewer are computed one after the other without a loop.
 FEW_GROUPS = 8
+# More phases than this, each a convolution, would be slow to compile.
+MOST_PHASES = 16
 # Batches whose output has so many numbers are taken in up to so many parts, in a loop: intermediate arrays stay in the
 # cache, and what the loop takes and gives is computed once, where XLA would compute it again for every use.
 LARGE, PARTS = 2**18, 8
@@ -71,6 +73,9 @@ def stock_kernel_gradient(x: Array, g: Array, *, form: Form, window: tuple[int, 
 
 def conv_on_cpu(x: Array, kernel: Array, *, form: Form) -> Array:
     """The convolution as it is fastest on a CPU."""
+    for axis, (spread, stride) in enumerate(zip(form.spread, form.strides, strict=True)):
+        if spread > 1 and stride == 1 and math.prod(form.spread) <= MOST_PHASES:
+            return _by_phases(x, kernel, form, axis)
     if form.groups > 1:
         if kernel.shape[-2] == 1:
             return _depthwise(x, kernel, form)
@@ -85,6 +90,40 @@ def conv_on_cpu(x: Array, kernel: Array, *, form: Form) -> Array:
     if math.prod(kernel.shape[:-1]) <= FEW_PRODUCTS:
         return _in_parts(partial(_by_sum, form=form), x, kernel)
     return stock_conv(x, kernel, form=form)
+
+
+def _by_phases(x: Array, kernel: Array, form: Form, axis: int) -> Array:
+    """The convolution of a spread input without its zeros, along one axis of space.
+
+    The outputs of one phase, those at the same distance from multiples of the spread, all meet the input with the same
+    part of the kernel: a convolution of its own, of an input that is not spread.
+    """
+    spread, dilation, (low, _) = form.spread[axis], form.dilation[axis], form.padding[axis]
+    out = _output_space(x, kernel.shape[:-2], form)
+    count = -(-out[axis] // spread)
+    common = math.gcd(spread, dilation)
+    phases: list[Array] = []
+    for phase in range(spread):
+        meets = [k for k in range(kernel.shape[axis]) if (phase + dilation * k - low) % spread == 0]
+        if not meets:
+            phases.append(jnp.zeros((x.shape[0], *_at(out, axis, count), kernel.shape[-1]), x.dtype))
+            continue
+        before = (low - phase - dilation * meets[0]) // spread
+        reach = dilation // common * (len(meets) - 1)
+        one = form._replace(
+            padding=_at(form.padding, axis, (before, count + reach - before - x.shape[1 + axis])),
+            spread=_at(form.spread, axis, 1),
+            dilation=_at(form.dilation, axis, dilation // common),
+        )
+        part = lax.slice_in_dim(kernel, meets[0], meets[-1] + 1, spread // common, axis)
+        phases.append(conv_on_cpu(x, part, form=one))
+    y = jnp.stack(phases, axis + 2)
+    y = y.reshape(*y.shape[: axis + 1], count * spread, *y.shape[axis + 3 :])
+    return lax.slice_in_dim(y, 0, out[axis], axis=axis + 1)
+
+
+def _at(sizes: tuple[Any, ...], axis: int, size: Any) -> tuple[Any, ...]:
+    return (*sizes[:axis], size, *sizes[axis + 1 :])
 
 
 def _by_sum(x: Array, kernel: Array, *, form: Form) -> Array:

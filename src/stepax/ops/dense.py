@@ -1,16 +1,30 @@
-"""A dense layer as two-dimensional matrix products, the bias's gradient included."""
+"""A dense layer as two-dimensional matrix products that stay fast for many models at once.
 
+``vmap`` over a weight matrix for inputs that all models share would make one wide product of it, for which the matrices
+of all models are copied side by side at every step. Here the product is a primitive of its own whose lanes are
+products side by side instead, each with the shared operand; its derivatives are such products again.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching
+
+from stepax.ops.primitive import define
 from stepax.ops.rows import every_row
 from stepax.typing import Array
 
-__all__ = ["dense"]
+__all__ = ["dense", "product"]
 
 
 def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     """``x W + b``, over the last axis of ``x``.
 
     On a CPU a product with leading axes, such as time, runs at about half the rate of the same product over rows, and
-    the sum over rows that is the bias's gradient costs as much as a product: here it is one, with a row of ones.
+    XLA's own sum over rows, the bias's gradient, costs as much as a product: see :mod:`stepax.ops.rows`.
 
     Args:
         x: ``[…, inputs]``.
@@ -28,7 +42,58 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     if bias is not None and bias.shape != kernel.shape[1:]:
         raise ValueError(f"bias: expected the shape {kernel.shape[1:]}, got {bias.shape}")
     rows = x.reshape(-1, x.shape[-1])
-    y = rows @ kernel
+    y = product(rows, kernel)
     if bias is not None:
         y = y + every_row(bias, rows.shape[:1])
     return y.reshape(*x.shape[:-1], kernel.shape[1])
+
+
+def product(a: Array, b: Array) -> Array:
+    """The matrix product of ``a``, ``[n, k]``, and ``b``, ``[k, m]``: ``[n, m]``."""
+    dtype = jnp.result_type(a, b)
+    return _product(jnp.asarray(a, dtype), jnp.asarray(b, dtype), (1, 0))
+
+
+product_p = Primitive("stepax_product")
+
+
+def _product(a: Array, b: Array, summed: tuple[int, int]) -> Array:
+    """Summed over axis ``summed[0]`` of ``a`` with axis ``summed[1]`` of ``b``; the other axis of ``a`` comes first."""
+    return product_p.bind(a, b, summed=summed)
+
+
+def _stock(a: Array, b: Array, *, summed: tuple[int, int]) -> Array:
+    return lax.dot_general(a, b, (((summed[0],), (summed[1],)), ((), ())))
+
+
+# The gradient by an operand, in the operand's own order of axes: no transposition is left to be made.
+
+
+def _by_a(g: Array, a: Any, b: Array, *, summed: tuple[int, int]) -> Array:
+    of_a, of_b = summed
+    return _product(g, b, (1, 1 - of_b)) if of_a else _product(b, g, (1 - of_b, 1))
+
+
+def _by_b(g: Array, a: Array, b: Any, *, summed: tuple[int, int]) -> Array:
+    of_a, of_b = summed
+    return _product(g, a, (0, 1 - of_a)) if of_b else _product(a, g, (1 - of_a, 0))
+
+
+def _lanes(operands: Sequence[Array], dims: Sequence[Any], *, summed: tuple[int, int]) -> tuple[Array, int]:
+    """Lanes of the rows alone are more rows; else every lane is a product of its own."""
+    (a, b), (lane_of_a, lane_of_b) = operands, dims
+    if lane_of_b is None and summed[0] == 1:
+        a = jnp.moveaxis(a, lane_of_a, 0)
+        y = _product(a.reshape(-1, a.shape[-1]), b, summed)
+        return y.reshape(*a.shape[:2], -1), 0
+    lanes = next(x.shape[lane] for x, lane in zip(operands, dims, strict=True) if lane is not None)
+    a, b = (
+        jnp.broadcast_to(x, (lanes, *x.shape)) if lane is None else jnp.moveaxis(x, lane, 0)
+        for x, lane in zip(operands, dims, strict=True)
+    )
+    return lax.dot_general(a, b, (((summed[0] + 1,), (summed[1] + 1,)), ((0,), (0,)))), 0
+
+
+define(product_p, _stock, _stock)
+ad.defbilinear(product_p, _by_a, _by_b)
+batching.primitive_batchers[product_p] = _lanes
