@@ -7,6 +7,7 @@ python -m bench.tables bench/results/x.json
 import json
 import pathlib
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
 import tyro
@@ -18,7 +19,8 @@ from bench.rivals import TITLES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
-MARKS = ("<!-- written by bench/compare.py -->", "<!-- end -->")
+MARKS = "<!-- written by bench/{}.py -->", "<!-- end -->"
+OVERHEAD = ("a call for each", "scan by hand", "fit", "scan / calls", "fit / scan")
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
 
 
@@ -29,10 +31,17 @@ def main(result: tyro.conf.Positional[pathlib.Path | None] = None) -> None:
         result: The file; without, the newest of bench/results.
     """
     found = read(result or max(RESULTS.glob("*.json")))
-    Console().print(ratios(found))
+    texts = {}
+    if found.get("workloads"):
+        Console().print(ratios(found))
+        texts["compare"] = markdown(found)
+    if found.get("overhead"):
+        Console().print(overhead(found))
+        texts["overhead"] = overhead_markdown(found)
     for page in PAGES:
-        if insert(page, markdown(found)):
-            print(f"written to {page}")
+        for name, text in texts.items():
+            if insert(page, text, name):
+                print(f"written to {page}")
 
 
 def rate(form: dict[str, Any]) -> float:
@@ -132,14 +141,19 @@ def markdown(result: dict[str, Any]) -> str:
             f"| {workload['title']}, batch {workload['batch_size']} | {' | '.join(cells)} "
             f"| {examples:,.0f} | {peak_share(workload):.0%} |"
         )
+    return "\n".join([*lines, "", f"`make bench`, {origin(result, 'workloads')}"])
+
+
+def origin(result: dict[str, Any], part: str) -> str:
+    """When, on what machine and with what versions, and whether others worked there, too."""
     shown = ("python", "stepax", "jax", "torch", "keras", "flax", "optax")
     versions = ", ".join(f"{name} {result['versions'][name]}" for name in shown if name in result["versions"])
     processor = result["processor"]
     device = "" if result["device"]["platform"] == "cpu" else f", {result['device']['kind']}"
     machine = f"{processor['model']}, {processor['cores']} cores{device}"
-    taken = max(workload["busy"] for workload in result["workloads"].values())
+    taken = max(workload["busy"] for workload in result[part].values())
     quiet = "" if taken <= QUIET else f" Other programs took up to {taken:.0%} of the processors."
-    return "\n".join([*lines, "", f"`make bench`, {result['date']}; {machine}; {versions}.{quiet}"])
+    return f"{result['date']}; {machine}; {versions}.{quiet}"
 
 
 def _with_form(workload: dict[str, Any], rival: str) -> str:
@@ -150,12 +164,41 @@ def _with_form(workload: dict[str, Any], rival: str) -> str:
     return f"**{middle:.2f}** ({low:.2f} – {high:.2f}; {best(workload['rivals'][rival])})"
 
 
-def insert(page: pathlib.Path, text: str) -> bool:
-    """Puts a text between the marks of a page; ``False`` where there is no such page or no marks."""
-    before, marked, rest = page.read_text(encoding="utf-8").partition(MARKS[0]) if page.exists() else ("", "", "")
-    _, ended, after = rest.partition(MARKS[1])
+def overhead(result: dict[str, Any]) -> Table:
+    """What ``bench/overhead.py`` has found, one line per workload."""
+    table = Table(title="ms per step, medians", title_justify="left", title_style="bold")
+    table.add_column("")
+    for column in OVERHEAD:
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, cells in _overhead_rows(result):
+        table.add_row(name, *cells)
+    return table
+
+
+def overhead_markdown(result: dict[str, Any]) -> str:
+    """The same for the documents."""
+    lines = [f"| ms per step | {' | '.join(OVERHEAD)} |", "|---|" + "---|" * len(OVERHEAD)]
+    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in _overhead_rows(result)]
+    return "\n".join([*lines, "", f"`python -m bench.overhead`, {origin(result, 'overhead')}"])
+
+
+def _overhead_rows(result: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    for name, workload in result["overhead"].items():
+        spent = workload["ms"]
+        medians = [f"{statistics.median(spent[form]):.2f}" for form in ("alone", "scan", "fit")]
+        pairs = (("scan", "alone"), ("fit", "scan"))
+        # In the same round: a machine that slows down changes nothing.
+        ratios = [statistics.median(a / b for a, b in zip(spent[x], spent[y], strict=True)) for x, y in pairs]
+        yield name, [*medians, f"{ratios[0]:.2f}", f"{ratios[1]:.3f}"]
+
+
+def insert(page: pathlib.Path, text: str, name: str) -> bool:
+    """Puts a text between the marks of a page that name its program; ``False`` where there is no such page or mark."""
+    first, last = MARKS[0].format(name), MARKS[1]
+    before, marked, rest = page.read_text(encoding="utf-8").partition(first) if page.exists() else ("", "", "")
+    _, ended, after = rest.partition(last)
     if marked and ended:
-        page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+        page.write_text(f"{before}{first}\n{text}\n{last}{after}", encoding="utf-8")
     return bool(marked and ended)
 
 
@@ -164,11 +207,12 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def write(result: dict[str, Any], path: pathlib.Path) -> None:
-    """Keeps a result; workloads that are in the file already and not in the result stay."""
+    """Keeps a result; what is in the file already and not in the result stays, workload by workload."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-        workloads = {**read(path)["workloads"], **result["workloads"]}
-        result = {**result, "workloads": workloads}
+    before = read(path) if path.exists() else {}
+    for part in ("workloads", "overhead"):
+        if part in before or part in result:
+            result = {**result, part: {**before.get(part, {}), **result.get(part, {})}}
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -220,10 +220,14 @@ class _Trainer:
         return jax.block_until_ready((state, losses))[0]
 
     def losses(self, steps: int) -> np.ndarray:
-        batches = [self.task.batch(i) for i in range(steps)]
-        rows = np.arange(steps * self.task.batch_size).reshape(steps, -1)
-        data = tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
-        curves = [np.asarray(self.many(self._start(lane), data, rows)[1]) for lane in range(self._runs())]
+        # Step by step in both forms: a scan of convolutions would take minutes.
+        curves = []
+        for lane in range(self._runs()):
+            state, curve = self._start(lane), []
+            for i in range(steps):
+                state, loss = self.step(state, *map(jnp.asarray, self.task.batch(i)))
+                curve.append(np.asarray(loss))
+            curves.append(np.stack(curve))
         return curves[0] if len(curves) == 1 else np.stack(curves, -1)
 
     def _runs(self) -> int:

@@ -8,8 +8,8 @@ import numpy as np
 from flax import traverse_util
 
 from bench.rivals.task import Task
-from stepax import Learner, State, epochs, in_order, shuffled
-from stepax.bench import WORKLOADS
+from stepax import State, epochs, in_order, shuffled
+from stepax.bench import WORKLOADS, lanes
 from stepax.fit import PACE
 
 
@@ -21,7 +21,7 @@ class _Trainer:
     def __init__(self, task: Task) -> None:
         self.task = task
         learner = WORKLOADS[task.workload].learner()
-        self.learner = learner if task.lanes == 1 else _population(learner, task.lanes)
+        self.learner = learner if task.lanes == 1 else lanes(learner, task.lanes)
 
     def chunks(self) -> Iterator[int]:
         source = shuffled({"x": self.task.x, "y": self.task.y}, self.task.batch_size, jax.random.key(0))
@@ -47,16 +47,3 @@ class _Trainer:
 
     def _cast(self, array: jax.Array) -> jax.Array:
         return array.astype(self.task.dtype) if jnp.issubdtype(array.dtype, jnp.floating) else array
-
-
-def _population(learner: Learner, size: int) -> Learner:
-    """Several models on the same batches; only the count of steps is one for all."""
-    lanes = State(params=0, variables=0, opt_state=0, extra=0, step=None, key=0)
-
-    def init(key: jax.Array, batch: dict) -> State:
-        return jax.vmap(learner.init, (0, None), lanes)(jax.random.split(key, size), batch)
-
-    def step(state: State, batch: dict) -> tuple[State, dict]:
-        return jax.vmap(learner.step, (lanes, None), (lanes, 0))(state, batch)
-
-    return learner._replace(init=init, step=step)

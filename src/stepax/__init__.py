@@ -17,6 +17,7 @@ from stepax.loop import epochs
 from stepax.model import Model, as_model, from_linen, from_nnx, scaled
 from stepax.source import Source, class_weights, generated, in_order, shuffled
 from stepax.transfer import transfer, unfrozen
+from stepax.transforms import full_precision, precise
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "fit",
     "from_linen",
     "from_nnx",
+    "full_precision",
     "generated",
     "gradient",
     "in_order",
@@ -47,6 +49,7 @@ __all__ = [
     "new_state",
     "nn",
     "ops",
+    "precise",
     "predict",
     "reduce",
     "scaled",

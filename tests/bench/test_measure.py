@@ -39,6 +39,11 @@ def test_every_number_of_a_timing(models: int, batch_size: int | None) -> None:
     assert timing.memory >= 4 * models * (5 * 4 + 4 + 4 * 3 + 3)
 
 
+def test_other_precisions_are_the_same_work() -> None:
+    whole, half = (measure(TOY, repetitions=1, seconds=0.001, compute=dtype) for dtype in (jnp.float32, jnp.bfloat16))
+    np.testing.assert_allclose(whole.flops * whole.step, half.flops * half.step)
+
+
 def test_the_compilation_cache_is_as_before() -> None:
     before = {name: getattr(jax.config, name) for name in CACHING}
     measure(TOY, repetitions=1, seconds=0.001)

@@ -45,12 +45,13 @@ def test_a_rival_that_failed_has_no_ratio() -> None:
 
 def test_the_table_goes_between_the_marks(tmp_path: pathlib.Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{tables.MARKS[0]}\nold\n{tables.MARKS[1]}\nafter\n", encoding="utf-8")
+    first, last = tables.MARKS[0].format("compare"), tables.MARKS[1]
+    page.write_text(f"before\n{first}\nold\n{last}\nafter\n", encoding="utf-8")
     text = tables.markdown(result([30.0, 30.0, 30.0], eager=[10.0, 10.0, 10.0]))
     for _ in range(2):
-        assert tables.insert(page, text)
+        assert tables.insert(page, text, "compare")
     written = page.read_text(encoding="utf-8")
-    assert written == f"before\n{tables.MARKS[0]}\n{text}\n{tables.MARKS[1]}\nafter\n"
+    assert written == f"before\n{first}\n{text}\n{last}\nafter\n"
     assert "| MLP, batch 8 | **3.00** (3.00 – 3.00; eager) | 30 | 60% |" in written
     assert "2026-01-02; Chip, 2 cores; jax 1.0.\n" in written
 
@@ -63,9 +64,9 @@ def test_the_table_says_when_the_machine_was_not_quiet() -> None:
 
 def test_a_page_without_marks_stays(tmp_path: pathlib.Path) -> None:
     page = tmp_path / "page.md"
-    assert not tables.insert(page, "x")
+    assert not tables.insert(page, "x", "compare")
     page.write_text("text", encoding="utf-8")
-    assert not tables.insert(page, "x")
+    assert not tables.insert(page, "x", "compare")
     assert page.read_text(encoding="utf-8") == "text"
 
 
@@ -74,4 +75,15 @@ def test_other_workloads_of_a_file_stay(tmp_path: pathlib.Path) -> None:
     first = result([1.0], eager=[1.0])
     tables.write({**first, "workloads": {"cnn": 1, "mlp": 1}}, path)
     tables.write({**first, "workloads": {"mlp": 2}}, path)
-    assert json.loads(path.read_text(encoding="utf-8"))["workloads"] == {"cnn": 1, "mlp": 2}
+    tables.write({"overhead": {"mlp": 3}}, path)
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert kept["workloads"] == {"cnn": 1, "mlp": 2}
+    assert kept["overhead"] == {"mlp": 3}
+
+
+def test_overhead_is_the_median_ratio_within_rounds() -> None:
+    spent = {"alone": [1.0, 10.0, 2.0], "scan": [0.5, 5.0, 1.0], "fit": [0.55, 5.0, 1.5]}
+    found = {**result([1.0]), "overhead": {"mlp": {"ms": spent, "busy": 0.0}}}
+    text = tables.overhead_markdown(found)
+    assert "| mlp | 2.00 | 1.00 | 1.50 | 0.50 | 1.100 |" in text
+    assert text.endswith("`python -m bench.overhead`, 2026-01-02; Chip, 2 cores; jax 1.0.")

@@ -2,6 +2,7 @@ import io
 import math
 import re
 
+import jax
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -18,8 +19,8 @@ def known(monkeypatch):
     """Numbers in place of measurements."""
     asked = []
 
-    def measure(workload, *, repetitions, seconds):
-        asked.append((workload.name, repetitions, seconds))
+    def measure(workload, *, repetitions, seconds, compute):
+        asked.append((workload.name, repetitions, seconds, compute))
         return Timing(workload.name, [1900.0, 2000.0, 2200.0], 0.064, 1.234, 0.5, None, 45.2e9)
 
     monkeypatch.setattr(bench, "matmul_peak", lambda dtype="float32", **_: 90.4e9 if dtype == "float32" else 181e9)
@@ -50,7 +51,7 @@ def test_a_process_prints_a_table_and_writes_a_file_and_a_figure(tmp_path):
 def test_the_numbers_of_the_table(call, known):
     done = call("bench", "cnn", "mlp", "cnn", "--seconds", 0.2, "--repetitions", 3)
     assert done.status == 0
-    assert known == [("cnn", 3, 0.2), ("mlp", 3, 0.2)]
+    assert known == [("cnn", 3, 0.2, "float32"), ("mlp", 3, 0.2, "float32")]
     (row,) = re.findall(r"^cnn +\d.*", done.out, re.MULTILINE)
     assert row.split() == ["cnn", "2,000", "8%", "64.0", "1.23", "0.50", "–", "45.2", "50%"]
     assert "peak       90.4 GFLOP/s in float32, 181 in bfloat16" in done.out
@@ -63,6 +64,26 @@ def test_without_a_name_all_are_measured_and_the_table_fits_into_80_columns(call
     table = done.out[done.out.index("\n\n") :].split("\n\n")[1]
     assert len(table.splitlines()) == 2 + len(WORKLOADS)
     assert max(len(line.rstrip()) for line in table.splitlines()) <= 80
+
+
+def test_off_the_cpu_everything_is_measured_in_bfloat16_too(call, known, monkeypatch, tmp_path):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    done = call("bench", "mlp", "cnn", "--out", tmp_path / "speed.json", "--figure", tmp_path / "speed.png")
+    assert done.status == 0
+    assert [(name, compute) for name, *_, compute in known] == [
+        *(("mlp", dtype) for dtype in ("float32", "bfloat16")),
+        *(("cnn", dtype) for dtype in ("float32", "bfloat16")),
+    ]
+    (row,) = re.findall(r"^mlp bf16 +\d.*", done.out, re.MULTILINE)
+    assert row.split()[-1] == "25%"  # of a peak that is twice as high
+    assert len(re.findall(r"^cnn +CNN", done.out, re.MULTILINE)) == 1
+    entries = files.read_json(tmp_path / "speed.json")["workloads"]
+    assert {name: entry["compute"] for name, entry in entries.items()} == {
+        "mlp": "float32",
+        "mlp bf16": "bfloat16",
+        "cnn": "float32",
+        "cnn bf16": "bfloat16",
+    }
 
 
 def test_a_slower_bfloat16_is_not_shown(call, known, monkeypatch):

@@ -8,7 +8,7 @@ SHARES = {"cnn": 0.4, "mlp": 1.2, "tiny": 0.005}
 
 
 def drawn():
-    return plot.training_speed(RATES, SHARES, machine="Chip, 2 cores", peak=90.4e9)
+    return plot.training_speed(RATES, SHARES, machine="Chip, 2 cores", peaks={"float32": 90.4e9})
 
 
 def test_bars_are_the_share_of_the_peak_in_per_cent():
@@ -18,6 +18,12 @@ def test_bars_are_the_share_of_the_peak_in_per_cent():
     assert axes.get_xlim()[0] == 0
     assert axes.get_xlim()[1] > 120
     assert axes.get_xlabel() == "share of the matrix product's 90.4 GFLOP/s (%)"
+
+
+def test_two_precisions_have_two_peaks():
+    figure = plot.training_speed(RATES, SHARES, machine="Chip", peaks={"float32": 90.4e9, "bfloat16": 181e9})
+    label = figure.axes[0].get_xlabel()
+    assert label == "share of the matrix product's 90.4 GFLOP/s in float32, 181 GFLOP/s in bfloat16 (%)"
 
 
 def test_dots_are_medians_and_lines_ranges_of_examples_per_second():
@@ -44,11 +50,11 @@ def test_the_first_workload_is_on_top_and_the_machine_in_the_title():
 
 @pytest.mark.parametrize("rate", [1.0, 1000.0])
 def test_one_workload_at_a_power_of_ten_is_a_figure_too(rate, tmp_path):
-    figure = plot.training_speed({"mlp": [rate]}, {"mlp": 0.5}, machine="Chip", peak=1e9)
+    figure = plot.training_speed({"mlp": [rate]}, {"mlp": 0.5}, machine="Chip", peaks={"float32": 1e9})
     assert plot.save(figure, tmp_path / "figure.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize(("rates", "shares"), [({}, {}), (RATES, {"mlp": 1.0})])
 def test_every_workload_needs_its_share(rates, shares):
     with pytest.raises(ValueError, match="expected one for each of"):
-        plot.training_speed(rates, shares, machine="Chip", peak=1e9)
+        plot.training_speed(rates, shares, machine="Chip", peaks={"float32": 1e9})

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from stepax.program import inner
+
 __all__ = ["flops"]
 
 
@@ -51,16 +53,7 @@ def _of(equation: Any) -> int:
     if name == "stepax_conv_kernel_gradient":
         kernel, output = equation.outvars[0].aval.shape, equation.invars[1].aval.shape
         return 2 * math.prod(kernel[:-1]) * math.prod(output)
-    inner = [_count(jaxpr) for jaxpr in _jaxprs(params)]
+    parts = [_count(jaxpr) for jaxpr in inner(equation)]
     if name == "cond":
-        return max(inner)
-    return sum(inner) * (params["length"] if name == "scan" else 1)
-
-
-def _jaxprs(params: dict[str, Any]) -> list[Any]:
-    found = []
-    for value in jax.tree.leaves(list(params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")):
-        jaxpr = getattr(value, "jaxpr", value)
-        if hasattr(jaxpr, "eqns"):
-            found.append(jaxpr)
-    return found
+        return max(parts)
+    return sum(parts) * (params["length"] if name == "scan" else 1)

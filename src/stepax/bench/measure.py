@@ -16,6 +16,7 @@ from stepax.compile import Program, jit
 from stepax.learner import Learner, State
 from stepax.loop import epochs
 from stepax.source import Source, shuffled
+from stepax.transforms.precise import precise
 
 __all__ = ["Timing", "lanes", "matmul_peak", "measure"]
 
@@ -66,7 +67,14 @@ def matmul_peak(dtype: Any = jnp.float32, *, size: int = 2048, repetitions: int 
     return 2 * size**3 / statistics.median(_seconds(lambda: product(a)) for _ in range(repetitions))
 
 
-def measure(workload: Workload, *, repetitions: int = 5, seconds: float = 0.6, batch_size: int | None = None) -> Timing:
+def measure(
+    workload: Workload,
+    *,
+    repetitions: int = 5,
+    seconds: float = 0.6,
+    batch_size: int | None = None,
+    compute: Any = jnp.float32,
+) -> Timing:
     """Times the training of a workload through :func:`stepax.epochs`, which is what ``fit`` runs.
 
     Args:
@@ -74,14 +82,14 @@ def measure(workload: Workload, *, repetitions: int = 5, seconds: float = 0.6, b
         repetitions: How often.
         seconds: About how long each time.
         batch_size: Examples a step; the workload's own unless given.
+        compute: The dtype of the model's products; see :func:`stepax.precise`.
 
     Returns:
         The timing.
     """
     size = batch_size or workload.batch_size
-    learner = workload.learner()
-    if workload.lanes > 1:
-        learner = lanes(learner, workload.lanes)
+    one = precise(workload.learner(), compute)
+    learner = one if workload.lanes == 1 else lanes(one, workload.lanes)
     data: Any = workload.data(8 * size, 0)
     # Longer epochs where examples are small: in a usual data set an epoch's beginning costs little beside its steps.
     data = workload.data(size * min(64, max(8, 8 * NUMBERS // data["x"].size)), 0)
@@ -90,7 +98,6 @@ def measure(workload: Workload, *, repetitions: int = 5, seconds: float = 0.6, b
     cold, warm, memory = _compilation(learner, source, state)
     rates = list(_rates(learner, source, state, size * workload.lanes, repetitions, seconds))
     rate = statistics.median(rates)
-    one = workload.learner()
     first = {name: rows[:size] for name, rows in data.items()}
     operations = workload.lanes * flops(one.step, jax.eval_shape(one.init, jax.random.key(1), first), first)
     step = size * workload.lanes / rate

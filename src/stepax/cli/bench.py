@@ -2,12 +2,14 @@
 
 import contextlib
 import datetime
+import itertools
 import math
 import pathlib
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -60,20 +62,35 @@ def _names(options: Bench) -> Sequence[str]:
 
 def _measured(names: Sequence[str], options: Bench) -> dict[str, Any]:
     """What the machine can do, and what each workload does on it."""
-    with _bar(3 + len(names)) as tell:
-        peaks, found = {}, {}
-        # Smaller in bfloat16, which a processor without such instructions computes at a tenth of the rate.
-        for dtype, size in (("float32", 2048), ("bfloat16", 1024)):
+    # Most CPUs have no instructions for bfloat16, and compute in it at a tenth of the rate.
+    on_cpu = jax.default_backend() == "cpu"
+    dtypes = ("float32",) if on_cpu else ("float32", "bfloat16")
+    sizes = {"float32": 2048, "bfloat16": 1024} if on_cpu else {"float32": 8192, "bfloat16": 8192}
+    with _bar(3 + len(dtypes) * len(names)) as tell:
+        peaks: dict[str, float] = {}
+        found = []
+        for dtype, size in sizes.items():
             tell(f"matrix product in {dtype}")
             peaks[dtype] = bench.matmul_peak(dtype, size=size, repetitions=options.repetitions)
-        for name in names:
-            tell(name)
-            found[name] = bench.measure(bench.WORKLOADS[name], repetitions=options.repetitions, seconds=options.seconds)
+        for name, compute in itertools.product(names, dtypes):
+            tell(_called(name, compute))
+            timing = bench.measure(
+                bench.WORKLOADS[name], repetitions=options.repetitions, seconds=options.seconds, compute=compute
+            )
+            found.append((name, compute, timing))
         tell("matrix product in float32, again")
         # The better of before and after: others may have had the machine.
-        peaks["float32"] = max(peaks["float32"], bench.matmul_peak(repetitions=options.repetitions))
-    entries = {name: _entry(bench.WORKLOADS[name], timing, peaks["float32"]) for name, timing in found.items()}
+        again = bench.matmul_peak("float32", size=sizes["float32"], repetitions=options.repetitions)
+        peaks["float32"] = max(peaks["float32"], again)
+    entries = {
+        _called(name, compute): {"compute": compute, **_entry(bench.WORKLOADS[name], timing, peaks[compute])}
+        for name, compute, timing in found
+    }
     return {"matmul_peak": peaks, "workloads": entries}
+
+
+def _called(name: str, compute: str) -> str:
+    return name if compute == "float32" else f"{name} bf16"
 
 
 def _entry(workload: bench.Workload, timing: bench.Timing, peak: float) -> dict[str, Any]:
@@ -127,12 +144,13 @@ def _print(result: dict[str, Any]) -> None:
         f"examples/s   median of {timed} and half their range (±); the sum of all models of a population",
         "compile      without and with the program in the compilation cache",
         "GFLOP/s      of the step's matrix products and convolutions",
-        "peak         what part of the peak in float32 that is",
+        "peak         what part of the peak in the same dtype that is",
     ):
         say(line)
     say()
     for name, entry in result["workloads"].items():
-        say(f"{name:<15}{entry['title']}, batch {entry['batch_size']}")
+        if entry["compute"] == "float32":
+            say(f"{name:<15}{entry['title']}, batch {entry['batch_size']}")
 
 
 def _table(workloads: dict[str, Any]) -> Table:
@@ -174,6 +192,6 @@ def _drawn(result: dict[str, Any], path: pathlib.Path) -> pathlib.Path:
         {name: entry["examples_per_second"] for name, entry in workloads.items()},
         {name: entry["peak_share"] for name, entry in workloads.items()},
         machine=cores if device["platform"] == "cpu" else device["kind"],
-        peak=result["matmul_peak"]["float32"],
+        peaks={entry["compute"]: result["matmul_peak"][entry["compute"]] for entry in workloads.values()},
     )
     return plot.save(figure, path)

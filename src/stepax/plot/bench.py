@@ -15,7 +15,7 @@ __all__ = ["training_speed"]
 
 @styled
 def training_speed(
-    rates: Mapping[str, Sequence[float]], shares: Mapping[str, float], *, machine: str, peak: float
+    rates: Mapping[str, Sequence[float]], shares: Mapping[str, float], *, machine: str, peaks: Mapping[str, float]
 ) -> Figure:
     """Bars of the share of the machine's peak, and on a logarithmic axis examples per second with their range.
 
@@ -23,7 +23,7 @@ def training_speed(
         rates: By workload its examples per second, one number per repetition.
         shares: By workload its operations per second as a share of the peak.
         machine: What it ran on, for the title.
-        peak: The most operations per second that the machine was seen to do.
+        peaks: By dtype the most operations per second that the machine was seen to do.
 
     Returns:
         The figure.
@@ -36,7 +36,7 @@ def training_speed(
         raise ValueError(f"shares: expected one for each of {names}, got {sorted(shares)}")
     figure = Figure(figsize=(9, 1.6 + 0.36 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    _draw_shares(left, [100 * shares[name] for name in names], peak)
+    _draw_shares(left, [100 * shares[name] for name in names], peaks)
     _draw_rates(right, list(rates.values()))
     left.set_yticks(range(len(names)), names)
     left.set_ylim(len(names) - 0.5, -0.5)  # the first on top
@@ -47,7 +47,7 @@ def training_speed(
     return figure
 
 
-def _draw_shares(axes: Axes, percent: Sequence[float], peak: float) -> None:
+def _draw_shares(axes: Axes, percent: Sequence[float], peaks: Mapping[str, float]) -> None:
     bars = axes.barh(range(len(percent)), percent, height=0.62, color=BLUE)
     texts = axes.bar_label(bars, [f"{value:.0f} %" if value >= 1 else f"{value:.1f} %" for value in percent], padding=3)
     for text in texts:  # over the line at 100 %
@@ -55,7 +55,9 @@ def _draw_shares(axes: Axes, percent: Sequence[float], peak: float) -> None:
     # A tenth more, for the numbers; the whole stays in sight.
     axes.set_xlim(0, 1.1 * max(100, *percent))
     axes.axvline(100, color=GREY, linestyle="--", linewidth=1)
-    axes.set_xlabel(f"share of the matrix product's {_short(peak / 1e9)} GFLOP/s (%)")
+    several = len(peaks) > 1
+    speeds = [f"{_short(peak / 1e9)} GFLOP/s" + f" in {dtype}" * several for dtype, peak in peaks.items()]
+    axes.set_xlabel(f"share of the matrix product's {', '.join(speeds)} (%)")
 
 
 def _draw_rates(axes: Axes, rates: Sequence[Sequence[float]]) -> None:
