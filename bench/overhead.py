@@ -48,14 +48,14 @@ def main(
     """
     if unknown := [name for name in workloads if name not in WORKLOADS]:
         raise SystemExit(f"workloads: no {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
-    result = {**described(), "overhead": {}}
+    result: dict[str, Any] = {**described(), "overhead": {}}
+    out = out or tables.RESULTS / f"{result['date']}-{result['name']}.json"
     for name in workloads or WORKLOADS:
         SAY.print(name)
         taken = busy() or 0.0
         result["overhead"][name] = {"ms": measured(name, rounds, seconds), "busy": max(taken, busy() or 0.0)}
+        tables.write(result, out)
     OUT.print(tables.overhead(result))
-    out = out or tables.RESULTS / f"{result['date']}-{result['name']}.json"
-    tables.write(result, out)
     SAY.print(f"written to {out}", soft_wrap=True)
 
 

@@ -210,7 +210,7 @@ def write(result: dict[str, Any], path: pathlib.Path) -> None:
     """Keeps a result; what is in the file already and not in the result stays, workload by workload."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = read(path) if path.exists() else {}
-    for part in ("workloads", "overhead"):
+    for part in ("workloads", "overhead", "versions"):
         if part in before or part in result:
             result = {**result, part: {**before.get(part, {}), **result.get(part, {})}}
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -75,10 +75,11 @@ def test_other_workloads_of_a_file_stay(tmp_path: pathlib.Path) -> None:
     first = result([1.0], eager=[1.0])
     tables.write({**first, "workloads": {"cnn": 1, "mlp": 1}}, path)
     tables.write({**first, "workloads": {"mlp": 2}}, path)
-    tables.write({"overhead": {"mlp": 3}}, path)
+    tables.write({"overhead": {"mlp": 3}, "versions": {"torch": "2.0"}}, path)
     kept = json.loads(path.read_text(encoding="utf-8"))
     assert kept["workloads"] == {"cnn": 1, "mlp": 2}
     assert kept["overhead"] == {"mlp": 3}
+    assert kept["versions"] == {"jax": "1.0", "torch": "2.0"}
 
 
 def test_overhead_is_the_median_ratio_within_rounds() -> None:

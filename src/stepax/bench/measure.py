@@ -114,7 +114,10 @@ def lanes(learner: Learner, count: int) -> Learner:
     def step(state: State, batch: Any) -> tuple[State, dict[str, Any]]:
         return jax.vmap(learner.step, (axes, None), (axes, 0))(state, batch)
 
-    return learner._replace(init=init, step=step)
+    def evaluate(state: State, batch: Any, key: Any) -> dict[str, Any]:
+        return jax.vmap(learner.evaluate, (axes, None, 0 if key.shape else None))(state, batch, key)
+
+    return learner._replace(init=init, step=step, evaluate=evaluate)
 
 
 def _compilation(learner: Learner, source: Source, state: State) -> tuple[float, float, int | None]:
