@@ -139,3 +139,14 @@ def test_an_optimizer_that_needs_more_than_the_gradient_is_refused_by_name():
     for optimizer in (optax.lbfgs(), optax.chain(optax.clip(1.0), optax.polyak_sgd())):
         with pytest.raises(TypeError, match=r"optimizer: expected one that needs the gradient alone.*'?value'?"):
             sx.update(optimizer, params, optimizer.init(params), params)
+
+
+def test_half_precision_values_are_averaged_and_counted_in_float32():
+    values = jnp.ones(1001, jnp.bfloat16)
+    for batch in ({}, {"weight": np.ones(1001, np.float32)}):
+        metrics = sx.reduce(values, {"one": values}, batch)
+        assert {name: (float(value), value.dtype) for name, value in metrics.items()} == {
+            "loss": (1, jnp.float32),
+            "one": (1, jnp.float32),
+            "weight": (1001, jnp.float32),
+        }

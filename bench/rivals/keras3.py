@@ -180,7 +180,7 @@ class _Trainer:
         self.task, self.steps = task, steps
 
     def chunks(self) -> Iterator[int]:
-        model, size = self._model(0), self.task.batch_size
+        model, size = self._model(0, self.steps), self.task.batch_size
         whole = len(self.task.x) // size
         batches, first = self.steps, 0
         for call in range(2**62):
@@ -201,11 +201,13 @@ class _Trainer:
             curves.append([float(model.train_on_batch(*self.task.batch(i))) for i in range(steps)])
         return np.stack(curves, -1) if self.task.lanes > 1 else np.array(curves[0])
 
-    def _model(self, lane: int) -> keras.Model:
+    def _model(self, lane: int, steps: int = 1) -> keras.Model:
         keras.utils.set_random_seed(0)
         model = MODELS[self.task.workload]()
         model.compile(
-            keras.optimizers.Adam(1e-3, epsilon=1e-8), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            keras.optimizers.Adam(1e-3, epsilon=1e-8),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            steps_per_execution=steps,
         )
         weights = self.task.lane(lane)
         for layer in model.layers:

@@ -17,7 +17,17 @@ from stepax.loop import epochs
 from stepax.model import Model, as_model, from_linen, from_nnx, scaled
 from stepax.source import Source, class_weights, generated, in_order, shuffled
 from stepax.transfer import transfer, unfrozen
-from stepax.transforms import full_precision, precise
+from stepax.transforms import (
+    NotFinite,
+    accumulate,
+    average,
+    averaged,
+    check_guard,
+    full_precision,
+    guard,
+    precise,
+    watch,
+)
 
 __version__ = "0.1.0"
 
@@ -28,11 +38,16 @@ __all__ = [
     "Evaluation",
     "Learner",
     "Model",
+    "NotFinite",
     "Report",
     "Run",
     "Source",
     "State",
+    "accumulate",
     "as_model",
+    "average",
+    "averaged",
+    "check_guard",
     "class_weights",
     "collected",
     "epochs",
@@ -43,6 +58,7 @@ __all__ = [
     "full_precision",
     "generated",
     "gradient",
+    "guard",
     "in_order",
     "losses",
     "metrics",
@@ -60,6 +76,7 @@ __all__ = [
     "transfer",
     "unfrozen",
     "update",
+    "watch",
     "weighted_mean",
     *LAZY,
 ]

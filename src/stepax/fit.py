@@ -20,6 +20,7 @@ from stepax.learner import Learner, State, check_learner
 from stepax.loop import copied, epochs
 from stepax.record import parameter_hash
 from stepax.source import Source, in_order, shuffled
+from stepax.transforms.guard import check_guard
 from stepax.typing import Key, Metrics
 
 __all__ = ["Report", "Run", "closing", "collected", "fit", "training"]
@@ -99,7 +100,7 @@ def training(
         state: As in ``fit``.
 
     Yields:
-        A report some times a second, and at the end of every epoch one with its ``row``.
+        A report about every two seconds, and at the end of every epoch one with its ``row``.
 
     Raises:
         TypeError: As in ``fit``, when called: before anything is compiled.
@@ -202,6 +203,7 @@ def _reports(
     total, compiled, started = epochs_ * source.length, compile_seconds(), time.perf_counter()
     sums: dict[str, float] = {}
     for current, metrics in epochs(learner, source, state, seconds=PACE):
+        check_guard(current)
         step = int(current.step)
         _add(sums, metrics)
         row, stopped = None, ""
@@ -222,7 +224,8 @@ def _add(sums: dict[str, float], metrics: dict[str, np.ndarray]) -> None:
     """Adds a chunk's metrics to an epoch's sums, each step by its weight."""
     weight = np.asarray(metrics.get("weight", 1.0), np.float64)
     for name, values in metrics.items():
-        terms = weight if name == "weight" else np.where(weight == 0, 0, values * weight)
+        # A value that does not count may be infinite, and 0 · inf is not 0.
+        terms = weight if name == "weight" else np.where(weight == 0, 0, values) * weight
         sums[name] = sums.get(name, 0.0) + float(np.sum(terms))
     sums.setdefault("weight", 0.0)
     if "weight" not in metrics:
@@ -288,6 +291,7 @@ def fit(
         ValueError: Likewise: data that are empty, ragged or not finite, or have negative weights; labels outside the
             classes; settings out of range; a ``monitor`` that the history will not have, or of which nothing says what
             is ``better``; a loss with a wrong shape.
+        NotFinite: During the training, with :func:`stepax.guard`: too many steps in a row were not finite.
     """
     compiled = compile_seconds()
     reports = training(

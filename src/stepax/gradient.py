@@ -26,6 +26,8 @@ def weighted_mean(values: Array, weight: Array | None = None) -> Array:
     Raises:
         ValueError: The two shapes do not agree.
     """
+    # Half precision cannot count: 1,001 is 1,000 in bfloat16.
+    values = values.astype(_exact(values.dtype))
     if weight is None:
         return jnp.mean(values)
     shared = min(values.ndim, weight.ndim)
@@ -35,11 +37,15 @@ def weighted_mean(values: Array, weight: Array | None = None) -> Array:
             f"such as {values.shape[:1]} for one weight per example"
         )
     values = values.mean(tuple(range(shared, values.ndim)))
-    weight = weight.sum(tuple(range(shared, weight.ndim))).astype(values.dtype)
+    weight = weight.astype(values.dtype).sum(tuple(range(shared, weight.ndim)))
     total = weight.sum()
     # A value that does not count may be infinite, and 0 · inf is not 0.
     products = jnp.where(weight == 0, 0, values) * weight
     return products.sum() / jnp.where(total == 0, 1, total)
+
+
+def _exact(dtype: Any) -> Any:
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def reduce(values: Array, metrics: Metrics, batch: Any) -> Metrics:
@@ -66,7 +72,8 @@ def reduce(values: Array, metrics: Metrics, batch: Any) -> Metrics:
                 "leave the mean to the learner"
             )
     means = {name: weighted_mean(value, weight) for name, value in metrics.items()}
-    count = jnp.asarray(values.shape[0], values.dtype) if weight is None else weight.sum().astype(values.dtype)
+    exact = _exact(values.dtype)
+    count = jnp.asarray(values.shape[0], exact) if weight is None else weight.astype(exact).sum()
     return {"loss": weighted_mean(values, weight), **means, "weight": count}
 
 

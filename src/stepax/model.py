@@ -153,13 +153,22 @@ def scaled(model: Any, inputs: _Scaling | None = None, outputs: _Scaling | None 
     def apply(params: Tree, variables: Tree, x: Any, *, train: bool, key: Key | None) -> tuple[Any, Tree]:
         own = variables["scaling"]
         rest = {name: value for name, value in variables.items() if name != "scaling"}
-        output, rest = inner.apply(params, rest, standardized(x, own), train=train, key=key)
+        output, rest = inner.apply(params, rest, _in_half_like(params, standardized(x, own)), train=train, key=key)
         if "outputs" in own:
             _check_one_array("output", output)
+            # In half precision a mean of 3,000 would leave no digit of what the model has found.
+            output = output.astype(jnp.promote_types(output.dtype, jnp.float32))
             output = _beside(own["outputs"]["mean"], output) + _beside(own["outputs"]["scale"], output) * output
         return output, {**rest, "scaling": own}
 
     return Model(init, apply)
+
+
+def _in_half_like(params: Tree, x: Any) -> Any:
+    """Inputs that were scaled in float32, in half precision where the parameters are."""
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    dtype = jnp.result_type(*kinds) if kinds else jnp.dtype(jnp.float32)
+    return x.astype(dtype) if dtype.itemsize < 4 and jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def _check_one_array(name: str, value: Any) -> None:

@@ -16,7 +16,7 @@ __all__ = ["bar", "shown", "table"]
 # Rows that a table has at most, unless epochs take longer than a second each: nobody reads a thousand, and printing
 # them would slow down what they measure.
 ROWS = 100
-# Times a second that the bar is drawn: as often as reports come.
+# Times a second that the bar is drawn.
 REFRESH = 4
 
 

@@ -57,3 +57,11 @@ def test_half_precision_keeps_its_dtype_and_exact_statistics(train):
     y, changed = sx.nn.BatchNorm().apply(state, half, train, mutable=["batch_stats"])
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(changed)} == {np.dtype(np.float32)}
+
+
+def test_whole_numbers_are_not_cut():
+    x = np.array([[1, 4], [3, 0]], np.int32)
+    layer = sx.nn.BatchNorm()
+    variables = layer.init(jax.random.key(0), x)
+    y, _ = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(y, [[-1, 1], [1, -1]], 1e-4)

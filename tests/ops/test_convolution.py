@@ -301,3 +301,13 @@ def test_lowers_everywhere_and_to_stock_convolutions_off_the_cpu(platform):
     gradients = jax.jit(jax.grad(lambda x, k: conv(x, k, groups=6).sum(), (0, 1)))
     text = jax.export.export(gradients, platforms=(platform,))(x, kernel).mlir_module()
     assert ("stablehlo.convolution" in text) == (platform != "cpu")
+
+
+def test_the_precision_asked_for_where_it_is_used_is_kept():
+    def layer(x, kernel):
+        with jax.default_matmul_precision("float32"):
+            return conv(x, kernel)
+
+    shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((1, 4, 4, 5), (3, 3, 5, 5))]
+    assert "HIGHEST" in jax.jit(layer).trace(*shapes).lower(lowering_platforms=("cuda",)).as_text()
+    assert "HIGHEST" not in jax.jit(conv).trace(*shapes).lower(lowering_platforms=("cuda",)).as_text()

@@ -85,3 +85,33 @@ def test_channels_last():
     numbers = forms.channels_last(2)
     assert (numbers.lhs_spec, numbers.rhs_spec) == ((0, 3, 1, 2), (3, 2, 0, 1))
     assert jnp.ndim(np.zeros(forms.channels_last(1).out_spec)) == 3
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_whole_numbers_are_summed_as_such(dtype):
+    x, kernel = (np.full(shape, 200 if dtype is np.uint8 else 5001, dtype) for shape in ((1, 3, 3, 1), (3, 3, 1, 1)))
+    ours = jax.jit(lambda x, k: forms.conv_on_cpu(x, k, form=FORM))(x, kernel)
+    assert ours.dtype == dtype
+    np.testing.assert_array_equal(ours, forms.stock_conv(x, kernel, form=FORM))
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_half_precision_is_summed_in_float32(groups):
+    random = np.random.default_rng(0)
+    window = (15, 15)
+    x, kernel = random.uniform(1, 2, (1, 15, 15, 3)), random.uniform(1, 2, (*window, 3 // groups, 3))
+    form = FORM._replace(padding=((0, 0), (0, 0)), groups=groups)
+    half = [jnp.asarray(array, jnp.bfloat16) for array in (x, kernel)]
+    ours = jax.jit(lambda x, k: forms.conv_on_cpu(x, k, form=form))(*half)
+    exact = forms.stock_conv(*(array.astype(jnp.float32) for array in half), form=form)
+    np.testing.assert_allclose(ours.astype(jnp.float32), exact, 2**-8)
+
+
+def test_a_batch_of_any_size_can_be_exported():
+    def layer(x, kernel):
+        return forms.conv_on_cpu(x, kernel, form=FORM)
+
+    (rows,) = jax.export.symbolic_shape("rows")
+    shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((rows, 32, 32, 1), (3, 3, 1, 64))]
+    exported = jax.export.export(jax.jit(layer))(*shapes)
+    assert exported.call(np.ones((2, 32, 32, 1), np.float32), np.ones((3, 3, 1, 64), np.float32)).shape[0] == 2

@@ -90,3 +90,13 @@ def test_dtypes_are_promoted_as_by_matmul():
 def test_bad_shapes_name_the_argument(shapes, message):
     with pytest.raises(ValueError, match=message):
         dense(*(jnp.zeros(shape) for shape in shapes))
+
+
+def test_the_precision_asked_for_where_it_is_used_is_kept():
+    def layer(x, w):
+        with jax.default_matmul_precision("float32"):
+            return dense(x, w)
+
+    shapes = [jax.ShapeDtypeStruct((2, 2), jnp.float32)] * 2
+    assert "HIGHEST" in jax.jit(layer).trace(*shapes).lower(lowering_platforms=("cuda",)).as_text()
+    assert "HIGHEST" not in jax.jit(dense).trace(*shapes).lower(lowering_platforms=("cuda",)).as_text()

@@ -53,3 +53,11 @@ def test_derivatives_and_lanes(x64):
 def test_only_integers():
     with pytest.raises(TypeError, match="indices: expected integers, got float32"):
         embed(jnp.ones((3, 2)), jnp.zeros(4))
+
+
+@pytest.mark.parametrize(("dtype", "rows"), [(np.uint8, 256), (np.int8, 200), (np.uint16, 300)])
+def test_narrow_indices_have_a_gradient(dtype, rows):
+    indices = np.array([0, 5, 5, 127], dtype)
+    gradient = jax.jit(jax.grad(lambda table: embed(table, indices).sum()))(jnp.zeros((rows, 2)))
+    counts = np.bincount(indices, minlength=rows)
+    np.testing.assert_array_equal(gradient, np.stack([counts, counts], -1))

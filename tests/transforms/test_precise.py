@@ -8,6 +8,7 @@ import pytest
 from flax import linen
 
 import stepax as sx
+from stepax.data.scaling import standardization
 from stepax.transforms.precise import full_precision, precise
 
 IMAGES = {"x": np.random.default_rng(0).normal(size=(6, 8, 8, 2)).astype(np.float32), "y": np.arange(6, dtype=np.int32)}
@@ -121,3 +122,28 @@ def test_other_dtypes_are_refused(compute, error, message):
 def test_what_is_no_learner_is_refused():
     with pytest.raises(TypeError, match="learner: expected a stepax"):
         precise(sx.nn.MLP((2,)))
+
+
+def test_a_scaled_model_scales_in_float32():
+    random = np.random.default_rng(0)
+    x = (2000 + 5 * random.normal(size=(64, 2))).astype(np.float32)
+    y = (3000 + 4 * (x[:, 0] - 2000)).astype(np.float32)
+    data = {"x": x, "y": y[:, None]}
+    model = sx.scaled(sx.nn.MLP((8, 1)), standardization(x), standardization(data["y"]))
+    learner = sx.supervised(model, sx.losses.mean_squared_error, optax.adam(1e-2))
+    state = jax.jit(learner.init)(jax.random.key(0), data)
+    whole, half = (jax.jit(each.predict)(state, x) for each in (learner, precise(learner)))
+    # In units of y, whose deviation is 20: bfloat16 has steps of 16 at 3,000.
+    assert np.abs(whole - half).max() < 1
+    assert full_precision(precise(learner), state, data) == []
+
+
+def test_frozen_parameters_are_computed_with_in_half_precision_and_kept_in_float32():
+    _, state, batch = made("cnn")
+    model = sx.transfer(sx.nn.CNN((4,), (8,), 6), state.params, state.variables, train="head")
+    part = sx.supervised(model, sx.losses.cross_entropy, optax.adam(1e-2))
+    state = jax.jit(part.init)(jax.random.key(1), batch)
+    assert full_precision(precise(part), state, batch) == []
+    moved, _ = jax.jit(precise(part).step)(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, moved.variables, state.variables)
+    assert jax.eval_shape(lambda s: s, moved) == jax.eval_shape(lambda s: s, state)

@@ -4,6 +4,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +14,12 @@ from jax.experimental.compilation_cache import compilation_cache
 from stepax.bench.flops import flops
 from stepax.bench.workloads import Workload
 from stepax.compile import Program, jit
+from stepax.gradient import gradient as plain
 from stepax.learner import Learner, State
 from stepax.loop import epochs
 from stepax.source import Source, shuffled
 from stepax.transforms.precise import precise
+from stepax.typing import Gradient
 
 __all__ = ["Timing", "lanes", "matmul_peak", "measure"]
 
@@ -111,13 +114,16 @@ def lanes(learner: Learner, count: int) -> Learner:
     def init(key: Any, batch: Any) -> State:
         return jax.vmap(learner.init, (0, None), axes)(jax.random.split(key, count), batch)
 
-    def step(state: State, batch: Any) -> tuple[State, dict[str, Any]]:
-        return jax.vmap(learner.step, (axes, None), (axes, 0))(state, batch)
+    def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, dict[str, Any]]:
+        return jax.vmap(partial(learner.step, gradient=gradient), (axes, None), (axes, 0))(state, batch)
 
     def evaluate(state: State, batch: Any, key: Any) -> dict[str, Any]:
         return jax.vmap(learner.evaluate, (axes, None, 0 if key.shape else None))(state, batch, key)
 
-    return learner._replace(init=init, step=step, evaluate=evaluate)
+    def predict(state: State, x: Any) -> Any:
+        return jax.vmap(learner.predict, (axes, None), 1)(state, x)
+
+    return Learner(init, step, evaluate, predict)
 
 
 def _compilation(learner: Learner, source: Source, state: State) -> tuple[float, float, int | None]:

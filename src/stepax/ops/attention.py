@@ -11,6 +11,8 @@ __all__ = ["attention"]
 # A causal attention is cut into at most so many blocks of queries, of at least this size.
 MOST_BLOCKS = 8
 SMALLEST_BLOCK = 32
+# ``[batch, heads, queries, width]`` and ``[batch, heads, keys, width]``: over the width, for each batch and head.
+SCORES = ((3,), (3,)), ((0, 1), (0, 1))
 
 
 def attention(
@@ -65,11 +67,23 @@ def attention(
     return jnp.moveaxis(jnp.concatenate(blocks, axis=2), 1, 2)
 
 
+@jax.custom_jvp
+def _scores(q: Array, k: Array) -> Array:
+    """``q kᵀ`` in float32 at least, of products in the operands' own precision, those of the gradient too."""
+    exact = jnp.promote_types(q.dtype, jnp.float32)
+    return lax.dot_general(q, k, SCORES, preferred_element_type=exact)
+
+
+@_scores.defjvp
+def _scores_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (q, k), (by_q, by_k) = primals, tangents
+    y = _scores(q, k)
+    return y, (lax.dot_general(by_q, k, SCORES) + lax.dot_general(q, by_k, SCORES)).astype(y.dtype)
+
+
 def _attend(q: Array, k: Array, v: Array, seen: Array | None) -> Array:
     """``[batch, heads, time, width]`` each."""
-    scores = lax.dot_general(
-        q, k, (((3,), (3,)), ((0, 1), (0, 1))), preferred_element_type=jnp.promote_types(q.dtype, jnp.float32)
-    )
+    scores = _scores(q, k)
     if seen is None:
         weights = jax.nn.softmax(scores)
     else:

@@ -31,7 +31,7 @@ from stepax.ops.convolution_forms import (
     stock_conv,
     stock_kernel_gradient,
 )
-from stepax.ops.primitive import define
+from stepax.ops.primitive import bind, default_precision, define
 from stepax.typing import Array
 
 __all__ = ["conv", "conv_general_dilated"]
@@ -94,6 +94,7 @@ def conv(
     if any(n + low + high < w for n, (low, high), w in zip(x.shape[1:-1], pairs, window, strict=True)):
         raise ValueError(f"kernel: a window of {window} does not fit an input of {x.shape[1:-1]} with padding {pairs}")
     dtype = jnp.result_type(x, kernel)
+    precision = default_precision() if precision is None else precision
     form = Form(strides, pairs, (1,) * axes, dilation, groups, precision)
     return _conv(x.astype(dtype), kernel.astype(dtype), form)
 
@@ -168,6 +169,7 @@ def conv_general_dilated(
         window = [d * (k - 1) + 1 for d, k in zip(dilation, rhs.shape[:axes], strict=True)]
         padding = lax.padtype_to_pads(lhs.shape[1:-1], window, window_strides, padding)
     pairs = tuple((int(low), int(high)) for low, high in padding)
+    precision = default_precision() if precision is None else precision
     return _conv(lhs, rhs, Form(tuple(window_strides), pairs, spread, dilation, feature_group_count, precision))
 
 
@@ -178,12 +180,12 @@ kernel_gradient_p = Primitive("stepax_conv_kernel_gradient")
 
 
 def _conv(x: Array, kernel: Array, form: Form) -> Array:
-    return conv_p.bind(x, kernel, form=form)
+    return bind(conv_p, x, kernel, form=form)
 
 
 def _kernel_gradient(x: Array, g: Array, form: Form, window: tuple[int, ...]) -> Array:
     """The gradient of ``⟨g, conv(x, k)⟩`` by ``k``, ``[*window, channels / groups, features]``."""
-    return kernel_gradient_p.bind(x, g, form=form, window=window)
+    return bind(kernel_gradient_p, x, g, form=form, window=window)
 
 
 def _input_gradient(g: Array, kernel: Array, form: Form, space: tuple[int, ...]) -> Array:

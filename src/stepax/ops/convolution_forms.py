@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from stepax.ops.primitive import varying_like
 from stepax.typing import Array
 
 __all__ = ["Form", "channels_last", "conv_on_cpu", "kernel_gradient_on_cpu", "stock_conv", "stock_kernel_gradient"]
@@ -67,8 +68,8 @@ def stock_conv(x: Array, kernel: Array, *, form: Form) -> Array:
 
 def stock_kernel_gradient(x: Array, g: Array, *, form: Form, window: tuple[int, ...]) -> Array:
     """The gradient of ``⟨g, conv(x, k)⟩`` by ``k`` as ``lax`` has it."""
-    kernel = jax.ShapeDtypeStruct((*window, x.shape[-1] // form.groups, g.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda k: stock_conv(x, k, form=form), kernel)(g)[0]
+    kernel = varying_like(jnp.zeros((*window, x.shape[-1] // form.groups, g.shape[-1]), x.dtype), x, g)
+    return jax.vjp(lambda k: stock_conv(x, k, form=form), kernel)[1](g)[0]
 
 
 def conv_on_cpu(x: Array, kernel: Array, *, form: Form) -> Array:
@@ -129,11 +130,16 @@ def _at(sizes: tuple[Any, ...], axis: int, size: Any) -> tuple[Any, ...]:
 def _by_sum(x: Array, kernel: Array, *, form: Form) -> Array:
     """All products of one output in one elementwise loop over the features."""
     *window, channels, features = kernel.shape
-    exact = jnp.promote_types(x.dtype, jnp.float32)
+    exact = _exact(x.dtype)
     rows = kernel.reshape(-1, *(1,) * (x.ndim - 1), features).astype(exact)
     places = _places(x.astype(exact), tuple(window), form, _output_space(x, tuple(window), form))
     values = [place[..., c, None] for place in places for c in range(channels)]
     return sum(value * row for value, row in zip(values, rows, strict=True)).astype(x.dtype)
+
+
+def _exact(dtype: Any) -> Any:
+    """What sums are made in: half precision is too coarse."""
+    return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
 
 
 def _in_parts(conv: Callable[[Array, Array], Array], x: Array, kernel: Array) -> Array:
@@ -147,10 +153,12 @@ def _in_parts(conv: Callable[[Array, Array], Array], x: Array, kernel: Array) ->
         part = conv(lax.dynamic_slice_in_dim(x, i * size, size), kernel)
         return lax.dynamic_update_slice_in_dim(y, part, i * size, 0)
 
-    return lax.fori_loop(0, parts, fill, jnp.zeros(y.shape, y.dtype))
+    return lax.fori_loop(0, parts, fill, varying_like(jnp.zeros(y.shape, y.dtype), x, kernel))
 
 
 def _parts(y: Array | jax.ShapeDtypeStruct) -> int:
+    if not isinstance(y.shape[0], int):  # a symbol, in a program that is exported for any batch
+        return 1
     return next(n for n in range(PARTS if y.size >= LARGE else 1, 0, -1) if y.shape[0] % n == 0)
 
 
@@ -174,7 +182,7 @@ def kernel_gradient_on_cpu(x: Array, g: Array, *, form: Form, window: tuple[int,
     def add(i: Array, total: Array) -> Array:
         return total + gradient(*(lax.dynamic_slice_in_dim(array, i * size, size) for array in (x, g)))
 
-    return lax.fori_loop(0, parts, add, jnp.zeros((*window, channels, features), x.dtype))
+    return lax.fori_loop(0, parts, add, varying_like(jnp.zeros((*window, channels, features), x.dtype), x, g))
 
 
 def _by_patches(x: Array, g: Array, *, form: Form, window: tuple[int, ...]) -> Array:
@@ -203,17 +211,19 @@ def _depthwise(x: Array, kernel: Array, form: Form) -> Array:
     channels = x.shape[-1]
     weights = kernel.reshape(-1, *(1,) * (x.ndim - 1), channels, features // channels)
     out = _output_space(x, tuple(window), form)
-    places = _places(x, tuple(window), form, out)
-    total = sum(place[..., None] * weight for place, weight in zip(places, weights, strict=True))
-    return total.reshape(x.shape[0], *out, features)
+    exact = _exact(x.dtype)
+    places = _places(x.astype(exact), tuple(window), form, out)
+    total = sum(place[..., None] * weight for place, weight in zip(places, weights.astype(exact), strict=True))
+    return total.reshape(x.shape[0], *out, features).astype(x.dtype)
 
 
 def _depthwise_kernel_gradient(x: Array, g: Array, form: Form, window: tuple[int, ...]) -> Array:
     channels, features = x.shape[-1], g.shape[-1]
-    each = g.reshape(*g.shape[:-1], channels, features // channels)
+    exact = _exact(x.dtype)
+    each = g.reshape(*g.shape[:-1], channels, features // channels).astype(exact)
     summed = tuple(range(x.ndim - 1))
-    rows = [(place[..., None] * each).sum(summed) for place in _places(x, window, form, g.shape[1:-1])]
-    return jnp.stack(rows).reshape(*window, 1, features)
+    rows = [(place[..., None] * each).sum(summed) for place in _places(x.astype(exact), window, form, g.shape[1:-1])]
+    return jnp.stack(rows).reshape(*window, 1, features).astype(x.dtype)
 
 
 def _by_groups(one: Callable[[Array, Array], Array], x: Array, other: Array, groups: int) -> Array:

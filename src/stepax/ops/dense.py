@@ -13,7 +13,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from stepax.ops.primitive import define
+from stepax.ops.primitive import bind, default_precision, define
 from stepax.ops.rows import every_row
 from stepax.typing import Array
 
@@ -51,47 +51,50 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
 def product(a: Array, b: Array) -> Array:
     """The matrix product of ``a``, ``[n, k]``, and ``b``, ``[k, m]``: ``[n, m]``."""
     dtype = jnp.result_type(a, b)
-    return _product(jnp.asarray(a, dtype), jnp.asarray(b, dtype), (1, 0))
+    return _product(jnp.asarray(a, dtype), jnp.asarray(b, dtype), (1, 0), default_precision())
 
 
 product_p = Primitive("stepax_product")
 
 
-def _product(a: Array, b: Array, summed: tuple[int, int]) -> Array:
+def _product(a: Array, b: Array, summed: tuple[int, int], precision: Any) -> Array:
     """Summed over axis ``summed[0]`` of ``a`` with axis ``summed[1]`` of ``b``; the other axis of ``a`` comes first."""
-    return product_p.bind(a, b, summed=summed)
+    return bind(product_p, a, b, summed=summed, precision=precision)
 
 
-def _stock(a: Array, b: Array, *, summed: tuple[int, int]) -> Array:
-    return lax.dot_general(a, b, (((summed[0],), (summed[1],)), ((), ())))
+def _stock(a: Array, b: Array, *, summed: tuple[int, int], precision: Any) -> Array:
+    return lax.dot_general(a, b, (((summed[0],), (summed[1],)), ((), ())), precision=precision)
 
 
 # The gradient by an operand, in the operand's own order of axes: no transposition is left to be made.
 
 
-def _by_a(g: Array, a: Any, b: Array, *, summed: tuple[int, int]) -> Array:
+def _by_a(g: Array, a: Any, b: Array, *, summed: tuple[int, int], precision: Any) -> Array:
     of_a, of_b = summed
-    return _product(g, b, (1, 1 - of_b)) if of_a else _product(b, g, (1 - of_b, 1))
+    return _product(g, b, (1, 1 - of_b), precision) if of_a else _product(b, g, (1 - of_b, 1), precision)
 
 
-def _by_b(g: Array, a: Array, b: Any, *, summed: tuple[int, int]) -> Array:
+def _by_b(g: Array, a: Array, b: Any, *, summed: tuple[int, int], precision: Any) -> Array:
     of_a, of_b = summed
-    return _product(g, a, (0, 1 - of_a)) if of_b else _product(a, g, (1 - of_a, 0))
+    return _product(g, a, (0, 1 - of_a), precision) if of_b else _product(a, g, (1 - of_a, 0), precision)
 
 
-def _lanes(operands: Sequence[Array], dims: Sequence[Any], *, summed: tuple[int, int]) -> tuple[Array, int]:
+def _lanes(
+    operands: Sequence[Array], dims: Sequence[Any], *, summed: tuple[int, int], precision: Any
+) -> tuple[Array, int]:
     """Lanes of the rows alone are more rows; else every lane is a product of its own."""
     (a, b), (lane_of_a, lane_of_b) = operands, dims
     if lane_of_b is None and summed[0] == 1:
         a = jnp.moveaxis(a, lane_of_a, 0)
-        y = _product(a.reshape(-1, a.shape[-1]), b, summed)
+        y = _product(a.reshape(-1, a.shape[-1]), b, summed, precision)
         return y.reshape(*a.shape[:2], -1), 0
     lanes = next(x.shape[lane] for x, lane in zip(operands, dims, strict=True) if lane is not None)
     a, b = (
         jnp.broadcast_to(x, (lanes, *x.shape)) if lane is None else jnp.moveaxis(x, lane, 0)
         for x, lane in zip(operands, dims, strict=True)
     )
-    return lax.dot_general(a, b, (((summed[0] + 1,), (summed[1] + 1,)), ((0,), (0,)))), 0
+    numbers = ((summed[0] + 1,), (summed[1] + 1,)), ((0,), (0,))
+    return lax.dot_general(a, b, numbers, precision=precision), 0
 
 
 define(product_p, _stock, _stock)

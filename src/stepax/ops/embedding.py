@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from stepax.ops.primitive import varying_like
 from stepax.typing import Array
 
 __all__ = ["embed"]
@@ -30,7 +31,11 @@ def embed(table: Array, indices: Array) -> Array:
     """
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise TypeError(f"indices: expected integers, got {indices.dtype}")
-    return _embed(table.shape[0], table, indices)
+    # A byte cannot hold the number of rows, 256, that the gradient compares it with.
+    narrow = jnp.dtype(indices.dtype).itemsize < 4
+    indices = indices.astype(jnp.int32) if narrow else indices
+    # On a mesh, what all devices share takes its gradient from all of them.
+    return _embed(table.shape[0], varying_like(table, indices), varying_like(indices, table))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -44,8 +49,8 @@ def _forward(rows: int, table: Array, indices: Array) -> tuple[Array, Array]:
 
 def _backward(rows: int, indices: Array, g: Array) -> tuple[Array, None]:
     def scattered(g: Array, indices: Array) -> Array:
-        table = jax.ShapeDtypeStruct((rows, g.shape[-1]), g.dtype)
-        return jax.linear_transpose(lambda t: jnp.take(t, indices, axis=0, mode="fill"), table)(g)[0]
+        table = varying_like(jnp.zeros((rows, g.shape[-1]), g.dtype), g)
+        return jax.vjp(lambda t: jnp.take(t, indices, axis=0, mode="fill"), table)[1](g)[0]
 
     def multiplied(g: Array, indices: Array) -> Array:
         flat = jnp.where(indices < 0, indices + rows, indices).reshape(-1)

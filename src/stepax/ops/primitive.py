@@ -2,12 +2,40 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-__all__ = ["define"]
+__all__ = ["bind", "default_precision", "define", "varying_like"]
+
+
+def default_precision() -> Any:
+    """What ``jax.default_matmul_precision`` says now: a primitive is lowered when the context is over."""
+    config: Any = jax.config
+    return config.jax_default_matmul_precision
+
+
+def bind(primitive: Primitive, *operands: Any, **static: Any) -> Any:
+    """Applies a primitive to operands that vary over the same axes of a mesh, as JAX's own functions do.
+
+    Inside of ``jax.shard_map`` an operand that all devices share, such as weights, is made to vary where another one
+    does: the transpose of that is the sum over devices, without which its gradient would be one device's share.
+    """
+    return primitive.bind(*(varying_like(operand, *operands) for operand in operands), **static)
+
+
+def varying_like(array: Any, *others: Any) -> Any:
+    """The array, varying over every axis of a mesh over which one of the others does."""
+    missing = frozenset().union(*map(_varying, others)) - _varying(array)
+    return jax.lax.pcast(array, tuple(missing), to="varying") if missing else array
+
+
+def _varying(operand: Any) -> frozenset[Any]:
+    """The axes of a mesh over which the devices' values may differ; versions of JAX name it differently."""
+    kind = jax.typeof(operand)
+    return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
 
 
 def define(primitive: Primitive, stock: Callable, on_cpu: Callable) -> None:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from stepax.ops.dense import dense
+from stepax.ops.primitive import varying_like
 from stepax.ops.rows import sum_of_rows
 from stepax.typing import Array
 
@@ -255,7 +256,10 @@ def _layer(
         weights = jnp.concatenate([kernel, recurrent]).astype(dtype)
     else:
         weights, steps = recurrent.astype(dtype), dense(steps, kernel, bias).astype(dtype)
-    outputs, last = _recurrence(cell, beside, reverse, steps, weights, row, initial, seen)
+    # On a mesh, what all devices share takes its gradient from all of them.
+    given = (steps, weights, row, initial, seen)
+    given = jax.tree.map(lambda array: varying_like(array, *jax.tree.leaves(given)), given)
+    outputs, last = _recurrence(cell, beside, reverse, *given)
     return jnp.swapaxes(outputs, 0, 1), last
 
 

@@ -13,7 +13,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from stepax.ops.primitive import define
+from stepax.ops.primitive import bind, define, varying_like
 from stepax.typing import Array
 
 __all__ = ["every_row", "scale_rows", "sum_of_products", "sum_of_rows"]
@@ -28,22 +28,22 @@ FEW = 31
 
 def sum_of_rows(x: Array) -> Array:
     """The sum over all axes but the last: ``[…, width]`` to ``[width]``."""
-    return sum_p.bind(jnp.asarray(x))
+    return bind(sum_p, jnp.asarray(x))
 
 
 def sum_of_products(x: Array, y: Array) -> Array:
     """The sum of ``x y`` over all axes but the last, of two arrays ``[…, width]``: ``[width]``."""
-    return dot_p.bind(jnp.asarray(x), jnp.asarray(y))
+    return bind(dot_p, jnp.asarray(x), jnp.asarray(y))
 
 
 def every_row(row: Array, leading: Sequence[int]) -> Array:
     """The same row everywhere: ``[width]`` to ``[*leading, width]``."""
-    return every_p.bind(jnp.asarray(row), leading=tuple(leading))
+    return bind(every_p, jnp.asarray(row), leading=tuple(leading))
 
 
 def scale_rows(x: Array, row: Array) -> Array:
     """Every row of ``x``, ``[…, width]``, times the same one, ``[width]``."""
-    return scale_p.bind(jnp.asarray(x), jnp.asarray(row))
+    return bind(scale_p, jnp.asarray(x), jnp.asarray(row))
 
 
 sum_p = Primitive("stepax_sum_of_rows")
@@ -90,7 +90,7 @@ def _sum_by_blocks(*factors: Array) -> Array:
     if parts == 1:
         total = part(0)
     else:
-        zeros = jnp.zeros((size, *first.shape[1:]), first.dtype)
+        zeros = varying_like(jnp.zeros((size, *first.shape[1:]), first.dtype), *factors)
         total = lax.fori_loop(0, parts, lambda i, total: total + part(i * BLOCKS * size), zeros)
     total, rest = _sum_by_blocks(total), parts * BLOCKS * size
     return total if rest == count else total + _sum_by_blocks(*(factor[rest:] for factor in factors))

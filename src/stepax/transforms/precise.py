@@ -26,10 +26,11 @@ PRODUCTS = (
 def precise(learner: Learner, compute: Any = jnp.bfloat16) -> Learner:
     """The same learner with its model computed in another precision.
 
-    Parameters and inputs are cast where the objective takes them, so that every product of the forward and the backward
-    pass is made in ``compute``; gradients come out in float32, and so stay parameters, the optimizer's state and the
+    Parameters and inputs are cast where the objective takes them, so that the products of the forward and the backward
+    pass are made in ``compute``; gradients come out in float32, and so stay parameters, the optimizer's state and the
     models' statistics. Losses of :mod:`stepax.losses`, softmax and normalisation widen by themselves. Of a batch only
-    ``x`` is cast; what a step computes outside of its objectives stays as it is, and :func:`full_precision` lists it.
+    ``x`` is cast. What a step computes outside of its objectives stays as it is, and so does what follows a layer that
+    widens its output, such as ``flax.nnx.BatchNorm``: :func:`full_precision` lists both.
 
     Worth it where products in bfloat16 are faster: on GPUs and TPUs, and on few CPUs (``stepax bench`` measures both).
 
@@ -57,12 +58,24 @@ def precise(learner: Learner, compute: Any = jnp.bfloat16) -> Learner:
     def narrow(tree: Tree) -> Tree:
         return _cast(tree, dtype)
 
-    def input_of(batch: Any) -> Any:
-        return {**batch, "x": narrow(batch["x"])} if isinstance(batch, Mapping) and "x" in batch else batch
+    def input_of(batch: Any, variables: Tree) -> Any:
+        # A model with a scaling of its own scales before it computes in half precision.
+        cast = isinstance(batch, Mapping) and "x" in batch and "scaling" not in variables
+        return {**batch, "x": narrow(batch["x"])} if cast else batch
+
+    def statistics(variables: Tree) -> Tree:
+        # What ``transfer`` does not train lies among the variables, and is no statistic.
+        return {**variables, "frozen": narrow(variables["frozen"])} if "frozen" in variables else variables
+
+    def lowered_state(state: State) -> State:
+        return state._replace(params=narrow(state.params), variables=statistics(state.variables))
 
     def lowered(objective: Objective) -> Objective:
         def values(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
-            result, (after, metrics) = objective(narrow(params), variables, input_of(batch), key)
+            narrowed, data = statistics(variables), input_of(batch, variables)
+            result, (after, metrics) = objective(narrow(params), narrowed, data, key)
+            if "frozen" in variables:
+                after = {**after, "frozen": variables["frozen"]}
             return result, (jax.tree.map(lambda old, new: new.astype(old.dtype), variables, after), metrics)
 
         return values
@@ -71,10 +84,10 @@ def precise(learner: Learner, compute: Any = jnp.bfloat16) -> Learner:
         return learner.step(state, batch, gradient=lambda objective, *rest: gradient(lowered(objective), *rest))
 
     def evaluate(state: State, batch: Any, key: Key) -> Metrics:
-        return learner.evaluate(state._replace(params=narrow(state.params)), input_of(batch), key)
+        return learner.evaluate(lowered_state(state), input_of(batch, state.variables), key)
 
     def predict(state: State, x: Any) -> Any:
-        return _cast(learner.predict(state._replace(params=narrow(state.params)), narrow(x)), jnp.float32)
+        return _cast(learner.predict(lowered_state(state), input_of({"x": x}, state.variables)["x"]), jnp.float32)
 
     return learner._replace(step=step, evaluate=evaluate, predict=predict)
 
@@ -98,8 +111,8 @@ def full_precision(learner: Learner, state: State, batch: Any) -> list[str]:
         batch: A batch, or its shapes.
 
     Returns:
-        Lines such as ``"dense_0: dot_general of float32[128,784] and float32[784,10]"``; none if all is in half
-        precision.
+        Lines such as ``"jvp(MLP)/dense_0: stepax_product of float32[128,784] and float32[784,10]"``; none if all is in
+        half precision.
     """
     jaxpr = jax.make_jaxpr(lambda state, batch: learner.step(state, batch))(state, batch).jaxpr
     return [
@@ -107,5 +120,5 @@ def full_precision(learner: Learner, state: State, batch: Any) -> list[str]:
         + " and ".join(variable.aval.str_short() for variable in equation.invars)
         for equation in equations(jaxpr)
         if equation.primitive.name in PRODUCTS
-        and all(jnp.dtype(variable.aval.dtype).itemsize >= 4 for variable in equation.invars)
+        and any(jnp.dtype(variable.aval.dtype).itemsize >= 4 for variable in equation.invars)
     ]

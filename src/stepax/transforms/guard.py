@@ -1,0 +1,119 @@
+"""Steps that are not finite are taken back and counted, and a training that makes nothing else ends with a reason."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from stepax.checks import check_count
+from stepax.gradient import gradient as plain
+from stepax.learner import Learner, State, check_learner
+from stepax.transforms.owned import held, released
+from stepax.typing import Array, Gradient, Key, Metrics
+
+__all__ = ["NotFinite", "check_guard", "guard"]
+
+NAME = "guard"
+# What is taken back; ``step`` goes on, or the same batch would come for ever, and so does ``extra``.
+FIELDS = ("params", "variables", "opt_state")
+
+
+class NotFinite(ArithmeticError):
+    """A training whose steps are not finite, one after another.
+
+    Attributes:
+        step: The number of the last of them, counted from 0.
+        row: How many there were without a good one between.
+        leaf: The path of the first array that was not finite, ``loss`` or such as ``params/dense_0/kernel``.
+    """
+
+    def __init__(self, step: int, row: int, leaf: str) -> None:
+        super().__init__(
+            f"{row} steps in a row were not finite, the last at step {step}, first of all in {leaf}; a lower learning "
+            "rate, clipped gradients, or a look at that batch may help"
+        )
+        self.step, self.row, self.leaf = step, row, leaf
+
+
+def guard(learner: Learner, limit: int = 10) -> Learner:
+    """The same training, but a step with a loss, parameters or an optimizer's state that are not finite does not count.
+
+    Such a step takes back parameters, statistics and the optimizer's state. Its metrics have weight 0. What is in
+    ``extra`` (a replay, an average) and the count of steps go on. Gradients that are not finite show in the optimizer's
+    state or in the parameters.
+
+    Args:
+        learner: What to train.
+        limit: After so many of them in a row ``fit`` ends with :class:`NotFinite`, between two chunks of steps.
+
+    Returns:
+        A learner whose state counts, under ``"guard"`` in ``extra``: ``skipped`` steps in all, those in a ``row``, and
+        of the last one its number ``at`` and the index of its first bad ``leaf``.
+
+    Raises:
+        TypeError: No learner, or ``limit`` is no whole number.
+        ValueError: ``limit`` is below 1; in ``init``, the learner is guarded already.
+    """
+    check_learner(learner)
+    check_count("limit", limit)
+
+    def init(key: Key, batch: Any) -> State:
+        number = lambda value: jnp.asarray(value, jnp.int32)  # noqa: E731
+        own = {"skipped": number(0), "row": number(0), "at": number(-1), "leaf": number(-1), "limit": number(limit)}
+        return held(learner.init(key, batch), NAME, own)
+
+    def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, Metrics]:
+        before, own = released(state, NAME)
+        after, metrics = learner.step(before, batch, gradient=gradient)
+        finite = jnp.stack([_is_finite(leaf) for _, leaf in _watched(after, metrics["loss"])])
+        good = finite.all()
+        kept = {
+            field: jax.tree.map(
+                lambda new, old: jnp.where(good, new, old), getattr(after, field), getattr(before, field)
+            )
+            for field in FIELDS
+        }
+        bad = 1 - good.astype(jnp.int32)
+        own = {
+            "skipped": own["skipped"] + bad,
+            "row": (own["row"] + 1) * bad,
+            "at": jnp.where(good, own["at"], state.step),
+            "leaf": jnp.where(good, own["leaf"], jnp.argmin(finite).astype(jnp.int32)),
+            "limit": own["limit"],
+        }
+        metrics = {**metrics, "weight": jnp.where(good, metrics["weight"], 0)}
+        return held(after._replace(**kept), NAME, own), metrics
+
+    def evaluate(state: State, batch: Any, key: Key) -> Metrics:
+        return learner.evaluate(released(state, NAME)[0], batch, key)
+
+    def predict(state: State, x: Any) -> Any:
+        return learner.predict(released(state, NAME)[0], x)
+
+    return Learner(init, step, evaluate, predict)
+
+
+def check_guard(state: State) -> None:
+    """Ends a training that makes no finite steps; on the host, between two chunks.
+
+    Raises:
+        NotFinite: The state is guarded and has reached its limit.
+    """
+    own = jax.device_get(state.extra.get(NAME))
+    if own is None or own["row"] < own["limit"]:
+        return
+    paths = [path for path, _ in _watched(state, jnp.zeros(()))]
+    raise NotFinite(int(own["at"]), int(own["row"]), paths[int(own["leaf"])])
+
+
+def _watched(state: State, loss: Array) -> list[tuple[str, Array]]:
+    """Everything that has to be finite, by path, in one order."""
+    fields = {field: getattr(state, field) for field in FIELDS}
+    leaves = jax.tree_util.tree_flatten_with_path(fields)[0]
+    named = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
+    return [("loss", loss), *((path, leaf) for path, leaf in named if jnp.issubdtype(leaf.dtype, jnp.inexact))]
+
+
+def _is_finite(leaf: Array) -> Array:
+    # One sum, which is NaN where anything is NaN or infinite, is cheaper than a comparison per number.
+    return jnp.isfinite((leaf * 0).sum())
