@@ -206,8 +206,15 @@ def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: pathlib.Path) -> No
         (tmp_path / "index.json").write_text(text)
         with pytest.raises(CheckpointError, match=message):
             checkpoint.load(tmp_path, {})
-    for fields in ({}, {"arrays": "a", "files": {}, "leaves": {"a": {"dtype": "int32", "shape": 3, "sha256": ""}}}):
-        (tmp_path / "index.json").write_text(json.dumps({"format": checkpoint.FORMAT, **fields}))
+    whole = {"arrays": "arrays-00000000", "about": {}, "files": {}, "leaves": {}}
+    leaf = {"dtype": "int32", "shape": 3, "sha256": ""}
+    for fields in ({}, {**whole, "leaves": {"a": leaf}}, {**whole, "arrays": "../arrays-00000000"}):
+        index = {"format": checkpoint.FORMAT, **fields}
+        (tmp_path / "index.json").write_text(json.dumps(index))
+        with pytest.raises(CheckpointError, match="does not have the checksum"):
+            checkpoint.load(tmp_path, {})
+        # A checksum can be made for anything.
+        (tmp_path / "index.json").write_text(json.dumps({**index, "sha256": checkpoint._own_checksum(index)}))
         with pytest.raises(CheckpointError, match="fields are missing"):
             checkpoint.load(tmp_path, {})
 

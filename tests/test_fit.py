@@ -267,7 +267,7 @@ def never(monkeypatch):
         raise AssertionError("compiled")
 
     monkeypatch.setattr("stepax.compile.Program.compile", compile)
-    monkeypatch.setattr(importlib.import_module("stepax.fit"), "jit", lambda function: compile)
+    monkeypatch.setattr(importlib.import_module("stepax.reports"), "jit", lambda function: compile)
 
 
 @pytest.mark.parametrize(

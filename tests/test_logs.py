@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stepax import logs
-from stepax.fit import Report
+from stepax.reports import Report
 
 
 def make_reports(

@@ -24,7 +24,7 @@ from rich.console import Console
 
 import stepax as sx
 from stepax import progress
-from stepax.fit import Report
+from stepax.reports import Report
 
 SHOW, HIDE = "\x1b[?25h", "\x1b[?25l"  # the cursor
 

@@ -9,12 +9,16 @@ import importlib
 from typing import Any
 
 from stepax import losses, metrics, nn, ops
+from stepax.ensemble import Ensemble, ensemble
 from stepax.evaluation import Evaluation, evaluate, predict
-from stepax.fit import Report, Run, collected, fit, training
+from stepax.fit import Run, collected, fit
+from stepax.folds import Folds, folds, side_by_side
 from stepax.gradient import gradient, reduce, update, weighted_mean
 from stepax.learner import Learner, State, new_state, step_key, supervised
 from stepax.loop import epochs
 from stepax.model import Model, as_model, from_linen, from_nnx, scaled
+from stepax.reports import Report, training
+from stepax.saving import Checkpoints, Interrupted
 from stepax.source import Source, class_weights, generated, in_order, shuffled
 from stepax.transfer import transfer, unfrozen
 from stepax.transforms import (
@@ -24,8 +28,12 @@ from stepax.transforms import (
     averaged,
     check_guard,
     full_precision,
+    grid,
     guard,
+    lane,
+    population,
     precise,
+    sweep,
     watch,
 )
 
@@ -35,7 +43,11 @@ __version__ = "0.1.0"
 LAZY = ("checkpoint", "cli", "compile", "data", "logs", "plot", "progress", "record", "typing")
 
 __all__ = [
+    "Checkpoints",
+    "Ensemble",
     "Evaluation",
+    "Folds",
+    "Interrupted",
     "Learner",
     "Model",
     "NotFinite",
@@ -50,28 +62,35 @@ __all__ = [
     "check_guard",
     "class_weights",
     "collected",
+    "ensemble",
     "epochs",
     "evaluate",
     "fit",
+    "folds",
     "from_linen",
     "from_nnx",
     "full_precision",
     "generated",
     "gradient",
+    "grid",
     "guard",
     "in_order",
+    "lane",
     "losses",
     "metrics",
     "new_state",
     "nn",
     "ops",
+    "population",
     "precise",
     "predict",
     "reduce",
     "scaled",
     "shuffled",
+    "side_by_side",
     "step_key",
     "supervised",
+    "sweep",
     "training",
     "transfer",
     "unfrozen",

@@ -6,6 +6,7 @@ import pathlib
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,17 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from stepax.files import read_json, write_json
+from stepax.files import one_line, read_json, write_json
 from stepax.typing import Array, Tree
 
-__all__ = ["CheckpointError", "load", "save"]
+__all__ = ["CheckpointError", "Mismatch", "about", "load", "save"]
 
 # A checkpoint is a folder with ``index.json``, which describes every array and names the folder where Orbax keeps the
 # bytes. The index is replaced last and in one go: until then the old checkpoint is whole, and without it nothing loads.
 # It has a checksum of every file too, since some damage passes through Orbax, and what does not makes its threads fill
-# the terminal with traces.
+# the terminal with traces; and one of itself.
 INDEX = "index.json"
-FORMAT = "stepax.checkpoint/1"
+FORMAT = "stepax.checkpoint/2"
 ARRAYS = re.compile(r"arrays-[0-9a-f]{8}(\.orbax-checkpoint-tmp.*)?")
 
 
@@ -31,7 +32,11 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, or not the one that was asked for."""
 
 
-def save(path: str | os.PathLike, tree: Tree) -> None:
+class Mismatch(CheckpointError):
+    """A checkpoint that is whole, but of another tree or of another version."""
+
+
+def save(path: str | os.PathLike, tree: Tree, about: Mapping[str, Any] | None = None) -> None:
     """Saves a tree of arrays, typed random keys among them.
 
     A checkpoint that is there already stays whole until the new one is.
@@ -39,20 +44,54 @@ def save(path: str | os.PathLike, tree: Tree) -> None:
     Args:
         path: The checkpoint's folder; made if it is not there.
         tree: Arrays in dicts, lists, tuples and NamedTuples, such as a :class:`stepax.State`.
+        about: What is told beside the arrays, as JSON can hold it.
+
+    Raises:
+        TypeError: ``about`` holds what JSON cannot.
+        OSError: The folder cannot be written, or the disk is full.
     """
+    write(path, to_host(tree), about)
+
+
+def to_host(tree: Tree) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+    """The first half of ``save``: the arrays' bytes by name, in memory of their own, so that training may go on."""
+    return {name: _to_host(leaf) for name, leaf in _leaves(tree).items()}
+
+
+def write(
+    path: str | os.PathLike, hosts: dict[str, tuple[np.ndarray, dict[str, Any]]], about: Mapping[str, Any] | None = None
+) -> None:
+    """The second half of ``save``, which may run in another thread."""
     folder = pathlib.Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = folder / f"arrays-{secrets.token_hex(4)}"
-    hosts = {name: _to_host(leaf) for name, leaf in _leaves(tree).items()}
     stored = {name: host for name, (host, _) in hosts.items() if host.size}
     if stored:  # Orbax refuses a tree without arrays, and arrays without elements
         ocp.save(str(arrays.absolute()), stored)
     leaves = {name: {**kind, "sha256": _checksum(host, kind)} for name, (host, kind) in hosts.items()}
-    index = {"format": FORMAT, "arrays": arrays.name, "leaves": leaves, "files": _file_checksums(arrays)}
-    write_json(folder / INDEX, index)
+    index = {
+        "format": FORMAT,
+        "arrays": arrays.name,
+        "about": dict(about or {}),
+        "leaves": leaves,
+        "files": _file_checksums(arrays),
+    }
+    write_json(folder / INDEX, {**index, "sha256": _own_checksum(index)})
     for entry in folder.iterdir():
         if ARRAYS.fullmatch(entry.name) and entry != arrays:
             shutil.rmtree(entry)
+
+
+def about(path: str | os.PathLike) -> dict[str, Any]:
+    """What was told beside the arrays when a checkpoint was saved.
+
+    Args:
+        path: The checkpoint's folder.
+
+    Raises:
+        CheckpointError: The folder is missing or no checkpoint, or its index is damaged.
+    """
+    return _index(pathlib.Path(path))["about"]
 
 
 def load(path: str | os.PathLike, like: Tree) -> Tree:
@@ -68,7 +107,7 @@ def load(path: str | os.PathLike, like: Tree) -> Tree:
 
     Raises:
         CheckpointError: The folder is missing or no checkpoint; the tree has another structure, shape or dtype than
-            ``like``; a file is missing, cut short or changed. The message names the array.
+            ``like`` (a :class:`Mismatch`); a file is missing, cut short or changed. The message names the array.
     """
     folder = pathlib.Path(path)
     index = _index(folder)
@@ -96,7 +135,8 @@ def _to_host(leaf: Any) -> tuple[np.ndarray, dict[str, Any]]:
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         kind["generator"] = str(jax.random.key_impl(array))
         array = jax.random.key_data(array)
-    return np.asarray(array), kind
+    # A copy: on a CPU the array's own memory would be given to the next step.
+    return np.array(array), kind
 
 
 def _to_device(host: np.ndarray, kind: dict[str, Any], target: Any) -> Array:
@@ -135,24 +175,34 @@ def _index(folder: pathlib.Path) -> dict[str, Any]:
         ) from None
     except ValueError as error:
         raise CheckpointError(f"checkpoint {folder}: {INDEX} is damaged: {error}") from error
-    kind = index.get("format") if isinstance(index, dict) else None
-    if kind != FORMAT:
-        raise CheckpointError(
-            f"checkpoint {folder}: {INDEX} has the format {kind!r}; this version of stepax reads {FORMAT!r}"
-        )
-    if not (
-        isinstance(index.get("arrays"), str) and isinstance(index.get("files"), dict) and _sound(index.get("leaves"))
-    ):
-        raise CheckpointError(f"checkpoint {folder}: {INDEX} is damaged: fields are missing")
+    index = index if isinstance(index, dict) else {}
+    kind, checksum = index.get("format"), index.pop("sha256", None)
+    if kind != FORMAT and checksum in (None, _own_checksum(index)):
+        raise Mismatch(f"checkpoint {folder}: {INDEX} has the format {kind!r}; this version of stepax reads {FORMAT!r}")
+    if checksum != _own_checksum(index):
+        raise CheckpointError(f"checkpoint {folder}: {INDEX} is damaged: it does not have the checksum that it names")
+    if not _sound(index):
+        raise CheckpointError(f"checkpoint {folder}: {INDEX} is damaged: fields are missing or of the wrong kind")
     return index
 
 
-def _sound(leaves: Any) -> bool:
+def _sound(index: dict[str, Any]) -> bool:
+    """Whether the fields are those that ``write`` makes: a checksum proves no good will."""
     fields = {"dtype": str, "shape": list, "sha256": str}
-    return isinstance(leaves, dict) and all(
-        isinstance(leaf, dict) and all(isinstance(leaf.get(field), kind) for field, kind in fields.items())
-        for leaf in leaves.values()
+    return (
+        isinstance(index.get("arrays"), str)
+        and ARRAYS.fullmatch(index["arrays"]) is not None
+        and all(isinstance(index.get(field), dict) for field in ("about", "files", "leaves"))
+        and all(
+            isinstance(leaf, dict) and all(isinstance(leaf.get(field), kind) for field, kind in fields.items())
+            for leaf in index["leaves"].values()
+        )
     )
+
+
+def _own_checksum(index: dict[str, Any]) -> str:
+    # Of the text as it is read again: JSON has neither tuples nor keys that are no strings.
+    return hashlib.sha256(one_line(index).encode()).hexdigest()
 
 
 def _check_same(folder: pathlib.Path, saved: dict[str, dict[str, Any]], targets: dict[str, Any]) -> None:
@@ -165,9 +215,7 @@ def _check_same(folder: pathlib.Path, saved: dict[str, dict[str, Any]], targets:
     ]
     if changes:
         more = f"; and {len(changes) - 4} more" if len(changes) > 4 else ""
-        raise CheckpointError(
-            f"checkpoint {folder}: it holds another tree than was expected: {'; '.join(changes[:4])}{more}"
-        )
+        raise Mismatch(f"checkpoint {folder}: it holds another tree than was expected: {'; '.join(changes[:4])}{more}")
 
 
 def _described(dtype: Any, shape: Any) -> str:

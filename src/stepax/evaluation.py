@@ -10,11 +10,12 @@ import numpy as np
 
 from stepax.checks import check, check_count
 from stepax.compile import jit
+from stepax.keys import fold_in
 from stepax.learner import Learner, State, check_learner
 from stepax.source import Source, in_order
 from stepax.typing import Array, Key, Metrics, Tree
 
-__all__ = ["Evaluation", "evaluate", "missing", "predict", "rehearse"]
+__all__ = ["Evaluation", "evaluate", "missing", "plain", "predict", "rehearse"]
 
 # Examples that go through a model at once: enough to fill a machine, few enough to stay in its caches.
 BATCH = 256
@@ -39,9 +40,9 @@ class Evaluation:
         self._program = _measure(learner, source.take)
 
     def __call__(self, state: State, key: Key | None = None) -> Metrics:
-        """The metrics of all the data for a state, as scalars on the device; ``key`` as in :func:`evaluate`."""
+        """The metrics of all the data for a state, on the device; ``key`` as in :func:`evaluate`."""
         # Steps count from 0 to the largest int32: no step's key is at this number.
-        key = jax.random.fold_in(state.key, np.uint32(2**32 - 1)) if key is None else key
+        key = fold_in(state.key, np.uint32(2**32 - 1)) if key is None else key
         return self._program(state, self._order, self._length, key)
 
 
@@ -51,7 +52,7 @@ def _measure(learner: Learner, take: Callable[[Tree, Any], Any]) -> Callable[...
 
     def measure(state: State, order: Tree, length: Array, key: Key) -> Metrics:
         def one(i: Any) -> Metrics:
-            metrics = learner.evaluate(state, take(order, i), jax.random.fold_in(key, i))
+            metrics = learner.evaluate(state, take(order, i), fold_in(key, i))
             weight = metrics.pop("weight")
             return {
                 **{name: jnp.where(weight == 0, 0, value * weight) for name, value in metrics.items()},
@@ -117,7 +118,7 @@ def missing(name: str, data: Any, error: KeyError) -> Exception:
 
 def evaluate(
     learner: Learner, state: State, data: Any, *, key: Key | None = None, batch_size: int = BATCH
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The learner's metrics over data: exact weighted means, whatever the batch size.
 
     Args:
@@ -129,7 +130,7 @@ def evaluate(
         batch_size: Examples that go through the model at once.
 
     Returns:
-        The metrics by name, ``loss`` and ``weight`` among them.
+        The metrics by name, ``loss`` and ``weight`` among them: numbers, and of a population arrays ``[lanes]``.
 
     Raises:
         TypeError: Before anything is compiled: no learner or state; data that are no dict of arrays of numbers; labels
@@ -140,7 +141,12 @@ def evaluate(
     check_learner(learner, state)
     evaluation = Evaluation(learner, data, batch_size)
     rehearse(learner, state, data)
-    return {name: float(value) for name, value in jax.device_get(evaluation(state, key)).items()}
+    return {name: plain(value) for name, value in jax.device_get(evaluation(state, key)).items()}
+
+
+def plain(value: np.ndarray) -> Any:
+    """A number of Python, or of a population an array ``[lanes]``."""
+    return float(value) if np.ndim(value) == 0 else np.asarray(value)
 
 
 def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) -> Any:
@@ -157,7 +163,7 @@ def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) 
         batch_size: Inputs that go through the model at once.
 
     Returns:
-        The output, ``[n, …]``, as NumPy arrays.
+        The output, ``[n, …]``, as NumPy arrays; of a population ``[n, lanes, …]``.
 
     Raises:
         TypeError: No learner or state; inputs that are no arrays of numbers, or a dict where the model takes an array.

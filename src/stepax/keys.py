@@ -13,9 +13,16 @@ import jax
 
 from stepax.typing import Array, Key
 
-__all__ = ["flat"]
+__all__ = ["flat", "fold_in"]
 
 THREEFRY = "threefry2x32"
+
+
+def fold_in(key: Key, number: Any) -> Key:
+    """``jax.random.fold_in`` for a key or an array of them: one number for all, as all lanes make the same step."""
+    if not key.shape:
+        return jax.random.fold_in(key, number)
+    return jax.vmap(lambda one: jax.random.fold_in(one, number))(key.reshape(-1)).reshape(key.shape)
 
 
 def flat(key: Key) -> Key:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stepax.files import one_line, parsed, write_text
-from stepax.fit import Report, closing
+from stepax.reports import Report, closing
 
 __all__ = ["json_lines", "tensorboard"]
 

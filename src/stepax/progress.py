@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from stepax.fit import Report, closing
+from stepax.reports import Report, closing
 
 __all__ = ["bar", "shown", "table"]
 

@@ -148,10 +148,13 @@ def save(
 
 def _final(run: "Run") -> dict[str, Any]:
     """The history's measures at the step of the run's state, which early stopping may have taken from the middle."""
-    steps = run.history["step"]
-    step = int(np.max(run.state.step))
-    at = steps.index(step) if step in steps else -1
-    return {name: values[at] for name, values in run.history.items() if name not in ("epoch", "step", "seconds")}
+    measures = {name: values for name, values in run.history.items() if name not in ("epoch", "step", "seconds")}
+    if "best" not in run.record or not np.ndim(run.record["best"]["epoch"]):
+        steps, step = run.history["step"], int(run.state.step)
+        at = steps.index(step) if step in steps else -1
+        return {name: values[at] for name, values in measures.items()}
+    at = np.searchsorted(run.history["epoch"], run.record["best"]["epoch"])  # every lane has its own
+    return {name: np.take_along_axis(np.asarray(values), at[None], 0)[0].tolist() for name, values in measures.items()}
 
 
 def load(folder: str | os.PathLike) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from stepax.cli.reading import fingerprint
 from stepax.cli.runs import Opened, new_folder
 from stepax.compile import compile_seconds
 from stepax.data.dataset import Dataset, Rows
-from stepax.fit import Report, closing
+from stepax.reports import Report, closing
 
 __all__ = ["main"]
 

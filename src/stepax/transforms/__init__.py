@@ -3,7 +3,9 @@
 from stepax.transforms.accumulate import accumulate
 from stepax.transforms.average import average, averaged
 from stepax.transforms.guard import NotFinite, check_guard, guard
+from stepax.transforms.population import lane, population
 from stepax.transforms.precise import full_precision, precise
+from stepax.transforms.sweep import grid, sweep
 from stepax.transforms.watch import watch
 
 __all__ = [
@@ -13,7 +15,11 @@ __all__ = [
     "averaged",
     "check_guard",
     "full_precision",
+    "grid",
     "guard",
+    "lane",
+    "population",
     "precise",
+    "sweep",
     "watch",
 ]

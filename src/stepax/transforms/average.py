@@ -45,7 +45,7 @@ def average(learner: Learner, decay: float | Array = 0.999) -> Learner:
     def init(key: Key, batch: Any) -> State:
         state = learner.init(key, batch)
         sums = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if _is_floating(leaf) else (), state.params)
-        return held(state, NAME, {"sums": sums, "total": jnp.zeros(())})
+        return held(state, NAME, {"sums": sums, "total": jnp.zeros(state.key.shape)})
 
     def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, Metrics]:
         inner, own = released(state, NAME)
@@ -77,7 +77,8 @@ def _with_average(state: State) -> State:
     def mean(leaf: Any, summed: Any) -> Any:
         if not _is_floating(leaf):
             return leaf
-        return jnp.where(total == 0, leaf, summed / jnp.where(total == 0, 1, total).astype(leaf.dtype))
+        count = total.reshape(total.shape + (1,) * (leaf.ndim - total.ndim))
+        return jnp.where(count == 0, leaf, summed / jnp.where(count == 0, 1, count).astype(leaf.dtype))
 
     return inner._replace(params=jax.tree.map(mean, inner.params, own["sums"]))
 

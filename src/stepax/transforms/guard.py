@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from stepax.checks import check_count
 from stepax.gradient import gradient as plain
@@ -97,13 +98,14 @@ def check_guard(state: State) -> None:
     """Ends a training that makes no finite steps; on the host, between two chunks.
 
     Raises:
-        NotFinite: The state is guarded and has reached its limit.
+        NotFinite: The state is guarded and has reached its limit; in a population, every lane has.
     """
     own = jax.device_get(state.extra.get(NAME))
-    if own is None or own["row"] < own["limit"]:
+    if own is None or (own["row"] < own["limit"]).any():
         return
     paths = [path for path, _ in _watched(state, jnp.zeros(()))]
-    raise NotFinite(int(own["at"]), int(own["row"]), paths[int(own["leaf"])])
+    first = {name: int(np.ravel(value)[0]) for name, value in own.items()}
+    raise NotFinite(first["at"], first["row"], paths[first["leaf"]])
 
 
 def _watched(state: State, loss: Array) -> list[tuple[str, Array]]:

@@ -1,0 +1,275 @@
+"""Training as a generator of reports, compiled by the epoch, that can be stopped, watched and saved between chunks."""
+
+import contextlib
+import operator
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from stepax import checks
+from stepax.compile import compile_seconds, jit
+from stepax.evaluation import BATCH, Evaluation, missing, rehearse
+from stepax.history import Best, Sums
+from stepax.learner import Learner, State, check_learner
+from stepax.loop import epochs
+from stepax.saving import Checkpoints, Interrupted, Saver, fingerprint, stoppable
+from stepax.source import Source, in_order, shuffled
+from stepax.transforms.guard import check_guard
+from stepax.typing import Key, Metrics
+
+__all__ = ["Report", "closing", "training"]
+
+# Seconds between two reports of ``training``: often enough for a progress bar. A program's memory is new to it at each
+# call, which costs a large model a third of a step on a CPU: two seconds are many steps.
+PACE = 2.0
+
+DONE = "all epochs done"
+
+
+class Report(NamedTuple):
+    """What ``training`` tells between two chunks of steps.
+
+    Attributes:
+        state: The state now; borrowed until the next turn of the loop.
+        step: Steps made, counted from the very first.
+        total: Steps that the whole training has.
+        length: Steps that an epoch has.
+        metrics: The chunk's metrics, each an array ``[steps]``.
+        row: At the end of an epoch its entry of the history, else ``None``.
+        best: With ``patience`` the best state so far, ``None`` before the first epoch's end; without, ``None``.
+        stopped: Why this is the last report, else ``""``.
+        found: Of the best state its ``epoch`` and measure, or ``None``.
+        rows: The whole history so far, of an earlier process too where a training goes on.
+    """
+
+    state: State
+    step: int
+    total: int
+    length: int
+    metrics: dict[str, np.ndarray]
+    row: dict[str, Any] | None
+    best: State | None
+    stopped: str
+    found: dict[str, Any] | None = None
+    rows: Sequence[dict[str, Any]] = ()
+
+
+def training(
+    learner: Learner,
+    data: Any,
+    *,
+    key: Key,
+    epochs: int,
+    batch_size: int | None,
+    validation: Any = None,
+    patience: int | None = None,
+    monitor: str = "validation/loss",
+    better: Callable[[float, float], bool] | None = None,
+    state: State | None = None,
+    checkpoints: Checkpoints | str | os.PathLike | None = None,
+) -> Iterator[Report]:
+    """``fit`` as a generator: progress bars, logs and checkpoints are functions around it.
+
+    Args:
+        learner: As in :func:`fit`, and so are all the others.
+        data: As in ``fit``.
+        key: As in ``fit``.
+        epochs: As in ``fit``.
+        batch_size: As in ``fit``.
+        validation: As in ``fit``.
+        patience: As in ``fit``.
+        monitor: As in ``fit``.
+        better: As in ``fit``.
+        state: As in ``fit``.
+        checkpoints: As in ``fit``.
+
+    Yields:
+        A report about every two seconds, and at the end of every epoch one with its ``row``.
+
+    Raises:
+        TypeError: As in ``fit``, when called: before anything is compiled.
+        ValueError: Likewise.
+        Interrupted: With ``checkpoints``, after a signal.
+    """
+    check_learner(learner, state)
+    checks.check_key(key)
+    checks.check_count("epochs", epochs)
+    checks.check_patience(patience, validation)
+    learner_key, data_key = jax.random.split(key)
+    source = data if isinstance(data, Source) else _shuffled(data, batch_size, data_key)
+    watched = validation
+    if validation is not None and not isinstance(validation, Source):
+        watched = in_order(validation, BATCH, name="validation")
+    # All the data stand for a batch here: a permutation would have to be compiled.
+    batch = data if isinstance(data, Mapping) else _first(source)
+    try:
+        like = state or jax.eval_shape(learner.init, learner_key, batch)
+    except KeyError as error:
+        raise missing("data", data, error) from error
+    rehearse(learner, like, data)
+    measured = rehearse(learner, like, validation, "validation")
+    if patience is not None:
+        if isinstance(watched, Source) and not measured:
+            measured = jax.eval_shape(learner.evaluate, like, _first(watched), like.key)
+        _check_monitor(monitor, learner, like, batch, measured)
+        better = better or _better(monitor)
+    if state is not None and int(state.step) >= epochs * source.length:
+        made = f"{int(state.step)} steps already, and {epochs} epochs are {epochs * source.length}"
+        raise ValueError(f"epochs: the state has made {made}")
+    best, saver, found = Best(patience, monitor, better), None, None
+    if checkpoints is not None:
+        saver = _saver(checkpoints, key, source, data, patience, monitor)
+        found = saver.find(like)
+    if found is not None:
+        state = found.state
+        if found.best is not None:
+            best.go_on(found.best, found.about["best"])
+    elif state is None:
+        state = _initial(learner)(learner_key, _first(source))
+    evaluation = None if watched is None else Evaluation(learner, watched)
+    return _reports(learner, source, state, epochs, evaluation, best, saver, {} if found is None else found.about)
+
+
+def _saver(
+    checkpoints: Checkpoints | str | os.PathLike,
+    key: Key,
+    source: Source,
+    data: Any,
+    patience: int | None,
+    monitor: str,
+) -> Saver:
+    """With what has to be the same for a training to go on; the number of epochs may be another."""
+    if not isinstance(checkpoints, Checkpoints):
+        checkpoints = Checkpoints(checkpoints)
+    training = {
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "steps an epoch": source.length,
+        "data": fingerprint(data) if isinstance(data, Mapping) else None,
+        "patience": patience,
+        "monitor": monitor if patience is not None else None,
+    }
+    return Saver(checkpoints, training)
+
+
+def _first(source: Source) -> Any:
+    return source.take(source.order(0), jnp.int32(0))
+
+
+@lru_cache(maxsize=16)
+def _initial(learner: Learner) -> Callable[[Key, Any], State]:
+    return jit(learner.init)
+
+
+def _shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
+    source = shuffled(data, batch_size, key)
+    count = jax.tree.leaves(data)[0].shape[0]
+    if batch_size is not None and batch_size > count:
+        warnings.warn(
+            f"batch_size: {batch_size} is more than the {count} examples; every batch takes all of them",
+            stacklevel=4,
+        )
+    return source
+
+
+def _check_monitor(monitor: str, learner: Learner, state: State, batch: Any, measured: Metrics) -> None:
+    """Refuses a measure that the history will not have, before an epoch is spent on it."""
+    known = [f"validation/{name}" for name in measured if name != "weight"]
+    if monitor in known:
+        return
+    known += [name for name in jax.eval_shape(learner.step, state, batch)[1] if name != "weight"]
+    if monitor not in known:
+        raise ValueError(f"monitor: unknown measure {checks.nearest(monitor, known)}")
+
+
+def _better(monitor: str) -> Callable[[float, float], bool]:
+    """The order of what is a loss by its name; nothing is guessed of other names."""
+    if monitor.endswith("loss"):
+        return operator.lt
+    raise ValueError(
+        f"better: nothing says whether more or less of {monitor!r} is better; "
+        "pass better=operator.gt for more, as of an accuracy, or better=operator.lt for less, as of an error"
+    )
+
+
+def _reports(
+    learner: Learner,
+    source: Source,
+    state: State,
+    epochs_: int,
+    evaluation: Evaluation | None,
+    best: Best,
+    saver: Saver | None,
+    about: dict[str, Any],
+) -> Iterator[Report]:
+    total, compiled = epochs_ * source.length, compile_seconds()
+    started = time.perf_counter() - about.get("seconds", 0.0)
+    sums, rows, stopped = Sums(about.get("sums")), list(about.get("rows", [])), ""
+
+    def report(state: State, metrics: dict[str, np.ndarray], row: dict[str, Any] | None) -> Report:
+        step = int(state.step)
+        return Report(state, step, total, source.length, metrics, row, best.state, stopped, best.found(), rows)
+
+    def seconds() -> float:
+        return time.perf_counter() - started - (compile_seconds() - compiled)
+
+    if about and (about["stopped"] not in ("", DONE) or int(state.step) >= total):
+        stopped = DONE if about["stopped"] == "" else about["stopped"]
+        yield report(state, {}, None)
+        return
+    with contextlib.ExitStack() as stack:
+        noted = stack.enter_context(stoppable()) if saver else lambda: 0
+        if saver:
+            stack.callback(saver.close)
+        for current, metrics in epochs(learner, source, state, seconds=PACE):
+            check_guard(current)
+            step, row = int(current.step), None
+            sums.add(metrics)
+            if step % source.length == 0:
+                row = {"epoch": step // source.length, "step": step, "seconds": 0.0, **sums.means()}
+                sums = Sums()
+                if evaluation is not None:
+                    measured = jax.device_get(evaluation(current))
+                    row |= {
+                        f"validation/{name}": np.asarray(value, np.float64).tolist()
+                        for name, value in measured.items()
+                        if name != "weight"
+                    }
+                row["seconds"] = seconds()
+                rows.append(row)
+                stopped = best.see(current, row) or (DONE if step >= total else "")
+            if saver is None:
+                yield report(current, metrics, row)
+            else:
+                about = {"step": step, "seconds": seconds(), "sums": sums.kept(), "rows": [*rows], "best": best.kept()}
+                about |= {"stopped": stopped, "value": saver.value(row)}
+                keep = partial(saver.save, current, best.state, about)
+                if stopped or noted() or saver.due(about["value"]):
+                    keep()
+                if noted() and not stopped:
+                    raise Interrupted(noted(), step, saver.folder, saver.wait())
+                try:
+                    yield report(current, metrics, row)
+                except GeneratorExit:
+                    keep()
+                    raise
+            if stopped:
+                return
+
+
+@contextlib.contextmanager
+def closing(reports: Iterator[Report]) -> Iterator[Iterator[Report]]:
+    """Closes reports at the end of a ``with``, if they can be closed: a list's iterator cannot.
+
+    A function around reports that ends early, or fails, so ends those inside it too.
+    """
+    try:
+        yield reports
+    finally:
+        getattr(reports, "close", lambda: None)()

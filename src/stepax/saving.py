@@ -1,0 +1,311 @@
+"""Checkpoints of a training: saved while it goes on, found again when it starts anew, and kept at a signal."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import math
+import operator
+import os
+import pathlib
+import re
+import shutil
+import signal
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from stepax.checks import check_count, nearest
+from stepax.typing import Tree
+
+__all__ = ["Checkpoints", "Found", "Interrupted", "Saver", "fingerprint", "stoppable"]
+
+# ``checkpoint`` is imported where it is used: Orbax takes a second.
+NAME = re.compile(r"step-\d{12}")
+LOCK = ".lock"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """Where and when ``fit`` saves, so that the same call goes on where it was cut short, to the same bits.
+
+    Attributes:
+        folder: The folder of this training's checkpoints; made if it is not there. One that has some is gone on from.
+        seconds: About how long from one to the next; 0 saves between any two chunks of steps. The end of the training
+            and a signal save in any case.
+        keep: How many of the newest to keep.
+        best: How many more to keep of those at the ends of epochs with the best ``monitor``.
+        monitor: A measure as the history names it; ``None`` is ``validation/loss``, without validation ``loss``.
+        better: ``(new, best) -> bool``, as in ``fit``; ``None`` is ``operator.lt``.
+
+    Raises:
+        ValueError: ``seconds`` is negative, ``keep`` below 1 or ``best`` below 0.
+    """
+
+    folder: str | os.PathLike
+    seconds: float = 60.0
+    keep: int = 2
+    best: int = 0
+    monitor: str | None = None
+    better: Callable[[float, float], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.seconds >= 0:
+            raise ValueError(f"seconds: expected 0 or more, got {self.seconds}")
+        check_count("keep", self.keep)
+        check_count("best", self.best, 0)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training that a signal has ended between two chunks of steps, after it was saved.
+
+    Attributes:
+        signal: Its number, such as ``signal.SIGTERM``.
+        step: Steps made.
+        folder: The folder of the checkpoints.
+    """
+
+    def __init__(self, number: int, step: int, folder: pathlib.Path, saved: bool) -> None:
+        kept = f"saved in {folder}; the same call goes on from there" if saved else f"not saved in {folder}"
+        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}, {kept}")
+        self.signal, self.step, self.folder = number, step, folder
+
+
+class Found(NamedTuple):
+    """A checkpoint to go on from.
+
+    Attributes:
+        state: The training's state.
+        best: With patience the best state so far, or ``None``.
+        about: What was told beside it: history, sums, settings.
+    """
+
+    state: Tree
+    best: Tree | None
+    about: dict[str, Any]
+
+
+class Saver:
+    """Saves one training into its folder, in a thread of its own, and finds what an earlier process has saved there.
+
+    Args:
+        settings: Where and when.
+        training: What must be the same for a training to go on, as JSON can hold it.
+
+    Raises:
+        CheckpointError: The folder cannot be made or written, or another process saves there.
+    """
+
+    def __init__(self, settings: Checkpoints, training: Mapping[str, Any]) -> None:
+        self.settings, self.folder, self._training = settings, pathlib.Path(settings.folder), dict(training)
+        # Given back by the system at the end of the process, whatever that is.
+        self._unlock = weakref.finalize(self, os.close, _locked(self.folder))
+        self._thread = ThreadPoolExecutor(1, "stepax-checkpoint")
+        self._pending: Future | None = None
+        self._last, self.saved = time.monotonic(), -1
+        self._values: list[float] = []
+
+    def find(self, like: Tree) -> Found | None:
+        """The newest checkpoint that is whole; what was cut short is removed, and what is damaged passed over.
+
+        Args:
+            like: A state of the training's shapes.
+
+        Raises:
+            Mismatch: The checkpoint is of another training: another model, other data or settings, another version.
+            CheckpointError: There are checkpoints, and all of them are damaged.
+        """
+        from stepax import checkpoint
+
+        for entry in self._entries():
+            if not (entry / checkpoint.INDEX).exists():
+                shutil.rmtree(entry)
+        faults = []
+        for entry in self._entries():
+            try:
+                about = checkpoint.about(entry)
+                self._check_same(entry, about)
+                tree = checkpoint.load(entry, {"state": like, "best": like if about["best"] else {}})
+            except checkpoint.Mismatch:
+                raise
+            except checkpoint.CheckpointError as error:
+                faults.append(str(error))
+                continue
+            if faults:
+                warnings.warn(f"{'; '.join(faults)}: going on from {entry.name}", stacklevel=2)
+            self.saved = about["step"]
+            self._values = [value for row in about["rows"] if (value := self.value(row)) is not None]
+            return Found(tree["state"], tree["best"] or None, about)
+        if faults:
+            raise checkpoint.CheckpointError("; ".join(faults) + "; there is no other to go on from")
+        return None
+
+    def _check_same(self, entry: pathlib.Path, about: dict[str, Any]) -> None:
+        from stepax.checkpoint import Mismatch
+
+        was, now = about.get("training", {}), self._training
+        changes = [
+            f"{name} was {was.get(name)!r} and is {now.get(name)!r}"
+            for name in {**was, **now}
+            if was.get(name) != now.get(name)
+        ]
+        if changes:
+            raise Mismatch(
+                f"checkpoint {entry}: it is of another training: {'; '.join(changes)}. "
+                "Name another folder, or make the call as it was made then"
+            )
+
+    def value(self, row: dict[str, Any] | None) -> float | None:
+        """What ``best`` goes by, at the end of an epoch that is to be ranked; of a population the mean."""
+        if row is None or not self.settings.best:
+            return None
+        monitor = self.settings.monitor or ("validation/loss" if "validation/loss" in row else "loss")
+        if monitor not in row:
+            raise ValueError(f"monitor: unknown measure {nearest(monitor, list(row))}")
+        return float(np.mean(row[monitor]))
+
+    def due(self, value: float | None) -> bool:
+        """Whether it is time to save again, or the epoch is among the best."""
+        return time.monotonic() - self._last >= self.settings.seconds or (
+            value is not None and self._place(value) < self.settings.best
+        )
+
+    def _place(self, value: float) -> float:
+        """How many of the epochs that were saved are at least as good."""
+        better = self.settings.better or operator.lt
+        return math.inf if math.isnan(value) else sum(not better(value, other) for other in self._values)
+
+    def save(self, state: Tree, best: Tree | None, about: Mapping[str, Any]) -> None:
+        """Copies the state and saves it in the background; waits for the one before.
+
+        A failure is a warning: the training goes on, the last good checkpoint stays, and the next one is tried.
+        """
+        from stepax import checkpoint
+
+        self.wait()
+        if about["value"] is not None and not math.isnan(about["value"]):
+            self._values.append(about["value"])
+        hosts = checkpoint.to_host({"state": state, "best": best or {}})
+        told = {**about, "training": self._training}
+        self._pending = self._thread.submit(self._write, hosts, told)
+        self._last = time.monotonic()
+
+    def wait(self) -> bool:
+        """Waits until nothing is being saved; whether the last one was."""
+        if self._pending is None:
+            return self.saved >= 0
+        pending, self._pending = self._pending, None
+        try:
+            self.saved = pending.result()
+        except Exception as error:  # Orbax and its file system have errors of their own
+            kept = f"the last one is of step {self.saved}" if self.saved >= 0 else "there is none yet"
+            warnings.warn(f"checkpoint not saved in {self.folder}: {error}; {kept}", stacklevel=3)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Waits, and lets other processes save here."""
+        self.wait()
+        self._thread.shutdown()
+        self._unlock()
+
+    def _write(self, hosts: Any, about: dict[str, Any]) -> int:
+        from stepax import checkpoint
+
+        path = self.folder / f"step-{about['step']:012d}"
+        try:
+            checkpoint.write(path, hosts, about)
+        except BaseException:
+            if not (path / checkpoint.INDEX).exists():
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+        self._forget()
+        return about["step"]
+
+    def _forget(self) -> None:
+        """Removes the checkpoints that are neither among the newest nor among the best."""
+        from stepax import checkpoint
+
+        entries = self._entries()
+        old = entries[self.settings.keep :]
+        if old and self.settings.best:
+            better = self.settings.better or operator.lt
+            ranked: list[tuple[float, pathlib.Path]] = []
+            for entry in reversed(entries):
+                with contextlib.suppress(checkpoint.CheckpointError):
+                    value = checkpoint.about(entry)["value"]
+                    if value is not None and not math.isnan(value):
+                        ranked.insert(sum(not better(value, other) for other, _ in ranked), (value, entry))
+            old = [entry for entry in old if entry not in [entry for _, entry in ranked[: self.settings.best]]]
+        for entry in old:
+            (entry / checkpoint.INDEX).unlink(missing_ok=True)  # from here on it is none
+            shutil.rmtree(entry, ignore_errors=True)
+
+    def _entries(self) -> list[pathlib.Path]:
+        return sorted((path for path in self.folder.iterdir() if NAME.fullmatch(path.name)), reverse=True)
+
+
+def _locked(folder: pathlib.Path) -> int:
+    """A lock on a folder, which the system takes back when the process ends in any way."""
+    from stepax.checkpoint import CheckpointError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise CheckpointError(f"checkpoints {folder}: the folder cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise CheckpointError(f"checkpoints {folder}: another training saves there; name another folder") from error
+    return lock
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Callable[[], int]]:
+    """Notes SIGTERM and Ctrl-C rather than dying of them; a second one acts as it always did.
+
+    Yields:
+        A function that tells the signal's number, or 0. In another thread than the main one nothing is noted.
+    """
+    noted = [0]
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted[0] = number
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        before.clear()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, note)
+    try:
+        yield lambda: noted[0]
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            restore()
+
+
+def fingerprint(data: Any) -> dict[str, Any]:
+    """What tells one data set from another, at little cost: shapes, dtypes, and a checksum of a thousand rows."""
+    digest = hashlib.sha256()
+    described = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
+        rows = np.unique(np.linspace(0, len(leaf) - 1, 1000, dtype=int))
+        array = np.ascontiguousarray(np.asarray(leaf)[rows])
+        described[jax.tree_util.keystr(path)] = f"{leaf.dtype}{list(leaf.shape)}"
+        digest.update(array.tobytes())
+    return {**described, "rows": digest.hexdigest()}
