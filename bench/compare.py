@@ -6,10 +6,13 @@
 
 Every rival in every form is a process of its own that stays warm. In a round each trains for some time while the others
 wait, so that what else the machine does meets all alike; a ratio is the median of the rounds' ratios. Before that, the
-losses of every form over its first steps from the same weights are held against those of stepax.
+losses of every form over its first steps from the same weights are held against those of stepax: a form that learns
+something else is timed and shown, but it is nobody's best. Every form compiles into an empty folder of its own, so
+that its first step is as slow as a user's first.
 """
 
 import pathlib
+import re
 import tempfile
 import time
 from contextlib import ExitStack, closing
@@ -61,8 +64,8 @@ def main(
         rounds: How often each trains in turn.
         seconds: How long each time.
         out: The file to write, bench/results/<date>-<machine>.json unless given. Other workloads in it stay.
-        cache: A folder that keeps compiled programs, for a second run that starts faster; without, every first step
-            compiles anew.
+        cache: A folder that keeps the compiled programs of every form by itself, for a second run that starts faster;
+            without, every first step compiles anew.
     """
     _check("workloads", workloads, WORKLOADS)
     _check("rivals", rivals, MODULES)
@@ -70,19 +73,21 @@ def main(
     out = out or tables.RESULTS / f"{result['date']}-{result['name']}.json"
     gpu = result["device"]["platform"] == "gpu"
     with tempfile.TemporaryDirectory() as folder:
-        env = environment(result["processor"]["cores"], (cache or pathlib.Path(folder)).resolve())
+        caches, cores = (cache or pathlib.Path(folder)).resolve(), result["processor"]["cores"]
         path = pathlib.Path(folder) / "task.npz"
         for name in workloads or WORKLOADS:
             task.save(task.make(name), path)
             pairs = [(r, form) for r in dict.fromkeys(("stepax", *rivals)) for form in forms(r, name, gpu)]
-            taken, peak = busy() or 0.0, matmul_peak()
+            known, taken, peak = about(name), busy() or 0.0, matmul_peak()
             with ExitStack() as stack:
-                running = [stack.enter_context(closing(Process(*pair, path, env))) for pair in pairs]
-                measured = compared(name, running, rounds, seconds, result["versions"])
+                processes = [Process(*pair, path, environment(cores, own(caches, name, *pair))) for pair in pairs]
+                running = [stack.enter_context(closing(process)) for process in processes]
+                measured = compared(name, running, rounds, seconds, known["tolerance"], result["versions"])
             # Before and after: others may have come or gone.
             taken, peak = max(taken, busy() or 0.0), max(peak, matmul_peak())
-            settings = {"rounds": rounds, "seconds": seconds, "git": result["git"], "busy": taken, "matmul_peak": peak}
-            result["workloads"][name] = {**about(name), **settings, "rivals": measured}
+            settings = {"rounds": rounds, "seconds": seconds, "cold": cache is None, "git": result["git"]}
+            found = {"busy": taken, "matmul_peak": peak, "rivals": measured}
+            result["workloads"][name] = {**known, **settings, **found}
             OUT.print(tables.forms(name, result["workloads"][name]))
             if taken > QUIET:
                 SAY.print(f"{name}: other programs take {taken:.0%} of the processors; these times mean little")
@@ -94,6 +99,13 @@ def main(
 def _check(argument: str, given: tuple[str, ...], known: Any) -> None:
     if unknown := [name for name in given if name not in known]:
         raise SystemExit(f"{argument}: no {unknown[0]!r}; there are {', '.join(known)}")
+
+
+def own(caches: pathlib.Path, *names: str) -> pathlib.Path:
+    """An own folder for what one form compiles at one workload: nothing there has been compiled by another."""
+    folder = caches.joinpath(*(re.sub(r"[^a-z0-9]+", "-", name.lower()) for name in names))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def about(name: str) -> dict[str, Any]:
@@ -111,7 +123,12 @@ def about(name: str) -> dict[str, Any]:
 
 
 def compared(
-    name: str, processes: list[Process], rounds: int, seconds: float, versions: dict[str, str]
+    name: str,
+    processes: list[Process],
+    rounds: int,
+    seconds: float,
+    tolerance: float,
+    versions: dict[str, str],
 ) -> dict[str, dict[str, Any]]:
     """By rival and form: how far the losses differ, the first results, and examples per second of every round."""
     measured: dict[str, dict[str, Any]] = {process.rival: {} for process in processes}
@@ -121,6 +138,7 @@ def compared(
         measured[process.rival][process.form] = facts = started(process)
         versions |= facts.pop("versions", {})
         running += [process] if "rates" in facts else []
+    judge(measured, tolerance)
     for i in range(rounds):
         SAY.print(f"{name}: round {i + 1} of {rounds}")
         for process in running:
@@ -129,7 +147,6 @@ def compared(
             measured[process.rival][process.form]["rates"].append(answer["examples"] / answer["seconds"])
         if i == 1:
             running = [process for process in running if not hopeless(measured[process.rival], process.form)]
-    judge(measured)
     return measured
 
 
@@ -140,25 +157,36 @@ def started(process: Process) -> dict[str, Any]:
         losses = process.ask("losses", steps=STEPS)["losses"]
         process.ask("time", seconds=WARM)
     except Failed as failure:
-        SAY.print(f"  left out: {failure}", markup=False)
+        SAY.print(f"  failed: {failure}", markup=False)
         return {"failed": str(failure)}
     return {**facts, "losses": losses, "rates": []}
 
 
 def hopeless(forms: dict[str, Any], form: str) -> bool:
-    most = max(max(facts.get("rates") or [0.0]) for facts in forms.values())
+    """Whether a form is slower than a part of the best of its rival, of those that learn what stepax learns."""
+    most = max(
+        (max(facts["rates"]) for facts in forms.values() if facts.get("rates") and "left_out" not in facts), default=0.0
+    )
     return max(forms[form]["rates"]) < HOPELESS * most
 
 
-def judge(measured: dict[str, dict[str, Any]]) -> None:
-    """Replaces the losses by their largest distance from stepax's, as a part of the largest of those."""
+def judge(measured: dict[str, dict[str, Any]], tolerance: float) -> None:
+    """Replaces the losses by their largest distance from stepax's, as a part of the largest of those.
+
+    What lies farther than the tolerance is ``left_out``, with the reason. A form that made fewer steps is held against
+    as many.
+    """
     ours = next(iter(measured["stepax"].values()))
     if "failed" in ours:
         raise SystemExit(f"stepax failed: {ours['failed']}")
     reference = np.array(ours["losses"])
     for facts in (facts for by_form in measured.values() for facts in by_form.values() if "losses" in facts):
-        distance = np.abs(np.array(facts.pop("losses")) - reference).max()
-        facts["difference"] = float(distance / np.abs(reference).max())
+        losses = np.array(facts.pop("losses"))
+        wanted = reference[: len(losses)]
+        facts["steps"], facts["difference"] = len(losses), float(np.abs(losses - wanted).max() / np.abs(wanted).max())
+        if not tables.counts(facts, tolerance):
+            facts["left_out"] = f"its losses differ by {facts['difference']:.0e}, where {tolerance:.0e} is allowed"
+            SAY.print(f"  left out: {facts['left_out']}", markup=False)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def environment(cores: int, cache: pathlib.Path) -> dict[str, str]:
-    """What all processes see: equal numbers of threads, and one folder for compiled programs.
+    """What a process sees: as many threads as all others, and the folder where its compiled programs are kept.
 
     How OpenMP's threads wait is left as it is: within milliseconds of a process's turn they sleep, and told to sleep at
     once (``OMP_WAIT_POLICY=PASSIVE``) they halve the speed of PyTorch at small layers.
@@ -29,6 +29,7 @@ def environment(cores: int, cache: pathlib.Path) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
 

@@ -20,7 +20,7 @@ from bench.rivals import TITLES
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 MARKS = "<!-- written by bench/{}.py -->", "<!-- end -->"
-OVERHEAD = ("a call for each", "scan by hand", "fit", "scan / calls", "fit / scan")
+OVERHEAD = ("a call for each", "scan by hand", "fit", "scan / calls", "fit / scan", "fit begins in", "the first time")
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
 
 
@@ -49,11 +49,29 @@ def rate(form: dict[str, Any]) -> float:
     return statistics.median(form.get("rates") or [0.0])
 
 
-def best(forms: dict[str, Any]) -> str | None:
-    """The form of the highest median among those that ran every round; ``None`` where none ran."""
+def counts(form: dict[str, Any], tolerance: float) -> bool:
+    """Whether a form learns what stepax learns: its losses differ by no more than the tolerance. NaN is more."""
+    return form.get("difference", 0.0) <= tolerance
+
+
+def best(workload: dict[str, Any], rival: str) -> str | None:
+    """A rival's form of the highest median among those that count and ran every round; ``None`` where none did."""
+    measured = workload["rivals"].get(rival, {})
+    forms = {name: form for name, form in measured.items() if counts(form, workload["tolerance"])}
     rounds = max((len(form.get("rates", [])) for form in forms.values()), default=0)
     names = [name for name, form in forms.items() if rounds and len(form.get("rates", [])) == rounds]
     return max(names, key=lambda name: rate(forms[name]), default=None)
+
+
+def left_out(result: dict[str, Any]) -> list[str]:
+    """The forms that were timed and do not count, each with its workload and how far its losses differ."""
+    return [
+        f"{name}: {TITLES[rival]}, {form} ({facts['difference']:.0e})"
+        for name, workload in result["workloads"].items()
+        for rival, measured in workload["rivals"].items()
+        for form, facts in measured.items()
+        if not counts(facts, workload["tolerance"])
+    ]
 
 
 def quartiles(values: list[float]) -> tuple[float, float, float]:
@@ -66,11 +84,10 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 
 def ratio(workload: dict[str, Any], rival: str) -> tuple[float, float, float] | None:
     """Quartiles of stepax's rate over that of a rival's best form, both of the same round."""
-    pair = [workload["rivals"].get(name, {}) for name in ("stepax", rival)]
-    names = [best(forms) for forms in pair]
-    if None in names:
+    forms = {name: best(workload, name) for name in ("stepax", rival)}
+    if None in forms.values():
         return None
-    ours, theirs = (forms[name]["rates"] for forms, name in zip(pair, names, strict=True))
+    ours, theirs = (workload["rivals"][name][form]["rates"] for name, form in forms.items())
     return quartiles([a / b for a, b in zip(ours, theirs, strict=False)])
 
 
@@ -85,11 +102,13 @@ def forms(name: str, workload: dict[str, Any]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     table.add_column("form")
-    for column in ("examples/s", "quartiles", "first step", "memory", "losses differ by"):
+    # With a cache from an earlier run it says nothing of compiling.
+    first = {True: "first step, cold", False: "first step, cached"}.get(workload.get("cold"), "first step")
+    for column in ("examples/s", "quartiles", first, "memory", "losses differ by"):
         table.add_column(column, justify="right", no_wrap=True)
     for rival, measured in workload["rivals"].items():
         for form, facts in measured.items():
-            style = "bold" if form == best(measured) else None
+            style = "bold" if form == best(workload, rival) else None
             table.add_row(TITLES[rival], form, *_cells(facts, workload["tolerance"]), style=style)
     return table
 
@@ -98,12 +117,13 @@ def _cells(facts: dict[str, Any], tolerance: float) -> list[str]:
     if "failed" in facts:
         return ["failed"]
     low, middle, high = quartiles(facts["rates"])
+    difference = f"{facts['difference']:.0e}"
     return [
         f"{middle:,.0f}",
         f"{low:,.0f} – {high:,.0f}",
         f"{facts['first']:.1f} s",
         f"{facts['memory'] / 1e6:,.0f} MB",
-        f"{facts['difference']:.0e}" if facts["difference"] <= tolerance else f"[red]{facts['difference']:.0e}[/]",
+        difference if counts(facts, tolerance) else f"[red]{difference}: left out[/]",
     ]
 
 
@@ -141,7 +161,9 @@ def markdown(result: dict[str, Any]) -> str:
             f"| {workload['title']}, batch {workload['batch_size']} | {' | '.join(cells)} "
             f"| {examples:,.0f} | {peak_share(workload):.0%} |"
         )
-    return "\n".join([*lines, "", f"`make bench`, {origin(result, 'workloads')}"])
+    wrong = left_out(result)
+    note = f" Left out, as their losses differ too much: {'; '.join(wrong)}." if wrong else ""
+    return "\n".join([*lines, "", f"`make bench`, {origin(result, 'workloads')}{note}"])
 
 
 def origin(result: dict[str, Any], part: str) -> str:
@@ -161,15 +183,15 @@ def _with_form(workload: dict[str, Any], rival: str) -> str:
     if found is None:
         return "–"
     low, middle, high = found
-    return f"**{middle:.2f}** ({low:.2f} – {high:.2f}; {best(workload['rivals'][rival])})"
+    return f"**{middle:.2f}** ({low:.2f} – {high:.2f}; {best(workload, rival)})"
 
 
 def overhead(result: dict[str, Any]) -> Table:
     """What ``bench/overhead.py`` has found, one line per workload."""
     table = Table(title="ms per step, medians", title_justify="left", title_style="bold")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in OVERHEAD:
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right")
     for name, cells in _overhead_rows(result):
         table.add_row(name, *cells)
     return table
@@ -189,7 +211,14 @@ def _overhead_rows(result: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         pairs = (("scan", "alone"), ("fit", "scan"))
         # In the same round: a machine that slows down changes nothing.
         ratios = [statistics.median(a / b for a, b in zip(spent[x], spent[y], strict=True)) for x, y in pairs]
-        yield name, [*medians, f"{ratios[0]:.2f}", f"{ratios[1]:.3f}"]
+        yield name, [*medians, f"{ratios[0]:.2f}", f"{ratios[1]:.3f}", *_beginning(workload)]
+
+
+def _beginning(workload: dict[str, Any]) -> tuple[str, str]:
+    """Of ``fit``: without compiling, and with; in older results it is part of the steps."""
+    if "begin_ms" not in workload:
+        return "(in its steps)", "–"
+    return f"{statistics.median(workload['begin_ms']['again']):.0f} ms", f"{workload['begin_ms']['first']:,.0f} ms"
 
 
 def insert(page: pathlib.Path, text: str, name: str) -> bool:

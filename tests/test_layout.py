@@ -108,7 +108,10 @@ def does_io(name: str) -> bool:
     return function in FILE_METHODS | {"print"} if owner else function in {"open", "print", "input"}
 
 
-SHELL = {"cli", "plot", "record", "checkpoint", "data", "progress", "logs", "files", "bench"}
+SHELL = {
+    "cli", "plot", "record", "checkpoint", "saving", "data", "progress", "logs", "files", "bench",
+    "weights", "safetensors", "deployment",
+}  # fmt: skip
 
 
 class Rule(NamedTuple):

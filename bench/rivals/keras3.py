@@ -195,6 +195,7 @@ class _Trainer:
                 batches = min(whole, max(1, int(wanted) // self.steps) * self.steps)
 
     def losses(self, steps: int) -> np.ndarray:
+        # Step by step in both forms: of several steps in one execution Keras tells the mean alone.
         curves = []
         for lane in range(self.task.lanes):
             model = self._model(lane)

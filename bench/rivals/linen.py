@@ -15,6 +15,8 @@ from bench.rivals.task import Task
 
 # How long one program of scanned steps should run: long enough for its call to cost nothing.
 SCAN_SECONDS, TRIED = 0.25, 2
+# How long the losses of the first steps may take: scanned convolutions take many seconds a step on a CPU.
+LOSS_SECONDS = 60.0
 
 
 class MLP(nn.Module):
@@ -184,7 +186,6 @@ class _Trainer:
         self.scanned, self.random = form.startswith("scan"), np.random.default_rng(0)
         self.data = jnp.asarray(task.x), jnp.asarray(task.y)
         step = jax.vmap(self._step, (0, None, None)) if self.stacked else self._step
-        self.step = jax.jit(step, donate_argnums=0)
         self.one = jax.jit(lambda state, data, rows: step(state, *(a[rows] for a in data)), donate_argnums=0)
         self.many = jax.jit(
             lambda state, data, rows: jax.lax.scan(lambda s, r: step(s, *(a[r] for a in data)), state, rows),
@@ -212,23 +213,32 @@ class _Trainer:
         return rows.astype(np.int32).reshape(programs, length, self.task.batch_size)
 
     def _advanced(self, state: Any, rows: np.ndarray) -> Any:
+        return self._steps(state, rows)[0]
+
+    def _steps(self, state: Any, rows: np.ndarray) -> tuple[Any, list[np.ndarray]]:
+        """Steps over some batches' rows, by the form's own program, and their losses."""
         if self.scanned:
-            state, losses = self.many(state, self.data, rows)
-        else:
-            for one in rows:
-                state, losses = self.one(state, self.data, one)
-        return jax.block_until_ready((state, losses))[0]
+            state, losses = jax.block_until_ready(self.many(state, self.data, rows))
+            return state, losses
+        losses = []
+        for one in rows:
+            state, loss = self.one(state, self.data, one)
+            losses.append(loss)
+        return jax.block_until_ready((state, losses))
 
     def losses(self, steps: int) -> np.ndarray:
-        # Step by step in both forms: a scan of convolutions would take minutes.
-        curves = []
+        curves, began = [], time.perf_counter()
         for lane in range(self._runs()):
             state, curve = self._start(lane), []
-            for i in range(steps):
-                state, loss = self.step(state, *map(jnp.asarray, self.task.batch(i)))
-                curve.append(np.asarray(loss))
+            for first in range(0, steps, TRIED):
+                rows = np.stack([self.task.rows(i) for i in range(first, min(first + TRIED, steps))])
+                state, losses = self._steps(state, rows)
+                curve += [np.asarray(loss) for loss in losses]
+                if time.perf_counter() - began > (lane + 1) / self._runs() * LOSS_SECONDS:
+                    break
             curves.append(np.stack(curve))
-        return curves[0] if len(curves) == 1 else np.stack(curves, -1)
+        shortest = min(map(len, curves))
+        return curves[0] if len(curves) == 1 else np.stack([curve[:shortest] for curve in curves], -1)
 
     def _runs(self) -> int:
         return 1 if self.stacked else self.task.lanes

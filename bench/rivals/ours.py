@@ -10,7 +10,7 @@ from flax import traverse_util
 from bench.rivals.task import Task
 from stepax import State, epochs, in_order, shuffled
 from stepax.bench import WORKLOADS, lanes
-from stepax.fit import PACE
+from stepax.reports import PACE
 
 
 def trainer(task: Task, form: str) -> "_Trainer":

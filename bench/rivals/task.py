@@ -38,9 +38,13 @@ class Task(NamedTuple):
         x = self.x.astype(np.float64) if np.issubdtype(self.x.dtype, np.floating) else self.x
         return self._replace(x=x, weights={path: array.astype(np.float64) for path, array in self.weights.items()})
 
+    def rows(self, i: int) -> np.ndarray:
+        """The rows of batch ``i`` in the order of the data, which begin anew at their end."""
+        return np.arange(i * self.batch_size, (i + 1) * self.batch_size, dtype=np.int32) % len(self.x)
+
     def batch(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch ``i`` in the order of the data, which begin anew at their end."""
-        rows = np.arange(i * self.batch_size, (i + 1) * self.batch_size) % len(self.x)
+        """The examples of :meth:`rows`."""
+        rows = self.rows(i)
         return self.x[rows], self.y[rows]
 
     def lane(self, i: int) -> dict[str, np.ndarray]:

@@ -40,7 +40,19 @@ from stepax.transforms import (
 __version__ = "0.1.0"
 
 # Loaded when first used: files, figures and the command line cost more to import than all the rest.
-LAZY = ("checkpoint", "cli", "compile", "data", "logs", "plot", "progress", "record", "typing")
+LAZY = (
+    "checkpoint",
+    "cli",
+    "compile",
+    "data",
+    "deployment",
+    "logs",
+    "plot",
+    "progress",
+    "record",
+    "typing",
+    "weights",
+)
 
 __all__ = [
     "Checkpoints",

@@ -149,7 +149,7 @@ def _to_device(host: np.ndarray, kind: dict[str, Any], target: Any) -> Array:
 
 def _checksum(host: np.ndarray, kind: dict[str, Any]) -> str:
     """Of the bytes and of what they mean."""
-    digest = hashlib.sha256(f"{kind['dtype']} {kind['shape']} {kind.get('generator')}".encode())
+    digest = hashlib.sha256(_bytes(f"{kind['dtype']} {kind['shape']} {kind.get('generator')}"))
     digest.update(np.ascontiguousarray(host).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
@@ -202,7 +202,12 @@ def _sound(index: dict[str, Any]) -> bool:
 
 def _own_checksum(index: dict[str, Any]) -> str:
     # Of the text as it is read again: JSON has neither tuples nor keys that are no strings.
-    return hashlib.sha256(one_line(index).encode()).hexdigest()
+    return hashlib.sha256(_bytes(one_line(index))).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    # JSON can hold half a character, which UTF-8 has not.
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _check_same(folder: pathlib.Path, saved: dict[str, dict[str, Any]], targets: dict[str, Any]) -> None:

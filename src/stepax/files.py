@@ -82,9 +82,12 @@ def parsed(text: str) -> Any:
     """The inverse of :func:`one_line`.
 
     Raises:
-        ValueError: It is not JSON.
+        ValueError: It is not JSON, or lists in lists go deeper than Python can follow.
     """
-    return json.loads(text, object_hook=_decoded)
+    try:
+        return json.loads(text, object_hook=_decoded)
+    except RecursionError as error:
+        raise ValueError("too many lists or objects inside of one another") from error
 
 
 def _encoded(value: Any, where: str = "") -> Any:

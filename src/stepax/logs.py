@@ -103,7 +103,8 @@ def json_lines(reports: Iterator[Report], path: str | os.PathLike) -> Iterator[R
         file = None
         for report in reports:
             if file is None:
-                write_text(path, "".join(line for step, line in lines if step <= _start(report)))
+                lines |= {row["step"]: one_line(row) + "\n" for row in report.rows}
+                write_text(path, "".join(lines[step] for step in sorted(lines) if step <= _start(report)))
                 file = stack.enter_context(open(path, "a", encoding="utf-8"))
             if report.row is not None:
                 file.write(one_line(report.row) + "\n")
@@ -111,18 +112,18 @@ def json_lines(reports: Iterator[Report], path: str | os.PathLike) -> Iterator[R
             yield report
 
 
-def _lines(path: pathlib.Path) -> list[tuple[int, str]]:
-    """The steps and lines of an earlier log."""
+def _lines(path: pathlib.Path) -> dict[int, str]:
+    """The lines of an earlier log by their steps."""
     if not path.exists():
         path.touch()  # a path that cannot be is told before the first step
-    lines: list[tuple[int, str]] = []
+    lines: dict[int, str] = {}
     with open(path, encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             row = _row(line)
             if row is None and line.endswith("\n"):
                 raise ValueError(f"path: {path} is no log of epochs: its line {number} is {line.strip()[:60]!r}")
             if row is not None and line.endswith("\n"):  # else cut short
-                lines.append((row["step"], line))
+                lines[row["step"]] = line
     return lines
 
 

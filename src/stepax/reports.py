@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -247,18 +247,22 @@ def _reports(
             if saver is None:
                 yield report(current, metrics, row)
             else:
-                about = {"step": step, "seconds": seconds(), "sums": sums.kept(), "rows": [*rows], "best": best.kept()}
-                about |= {"stopped": stopped, "value": saver.value(row)}
-                keep = partial(saver.save, current, best.state, about)
-                if stopped or noted() or saver.due(about["value"]):
+                told: dict[str, Any] = {"step": step, "stopped": stopped, "value": saver.value(row)}
+
+                def keep(state: State = current, told: dict[str, Any] = told, sums: Sums = sums) -> None:
+                    about = {"seconds": seconds(), "sums": sums.kept(), "rows": [*rows], "best": best.kept()}
+                    saver.save(state, best.state, {**told, **about})
+
+                if stopped or saver.due(told["value"]):
                     keep()
-                if noted() and not stopped:
-                    raise Interrupted(noted(), step, saver.folder, saver.wait())
                 try:
                     yield report(current, metrics, row)
                 except GeneratorExit:
                     keep()
                     raise
+                if noted() and not stopped:
+                    keep()
+                    raise Interrupted(noted(), step, saver.folder, saver.wait())
             if stopped:
                 return
 

@@ -99,6 +99,41 @@ def test_of_branches_the_largest_counts() -> None:
     assert flops(run, jax.ShapeDtypeStruct((), jnp.int32), shape(2, 3), shape(3, 3)) == 2 * 2 * 2 * 3 * 3
 
 
+def by_platform(x: jax.Array, w: jax.Array) -> jax.Array:
+    """One product on a GPU of one maker, two elsewhere, and three on a TPU."""
+    return lax.platform_dependent(
+        x, w, cuda=lambda x, w: x @ w, tpu=lambda x, w: x @ w @ w @ w, default=lambda x, w: x @ w @ w
+    )
+
+
+@pytest.mark.parametrize(
+    ("platform", "products"), [("cpu", 2), ("cuda", 1), ("gpu", 1), ("rocm", 2), ("tpu", 3), (None, 2)]
+)
+def test_of_platforms_the_one_asked_for_counts_wherever_it_stands(platform: str | None, products: int) -> None:
+    def looped(x: jax.Array, w: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, 5, lambda _, x: jax.jit(by_platform)(x, w), x)
+
+    shapes, one = (shape(2, 3), shape(3, 3)), 2 * 2 * 3 * 3
+    assert flops(by_platform, *shapes, platform=platform) == products * one
+    assert flops(looped, *shapes, platform=platform) == 5 * products * one
+    # The gradient by ``x`` needs no product of the way forward.
+    backward = jax.grad(lambda x, w: by_platform(x, w).sum())
+    assert flops(backward, *shapes, platform=platform) == products * one
+
+
+def test_a_platform_without_a_branch_is_named() -> None:
+    run = partial(lax.platform_dependent, cpu=lambda x, w: x @ w, cuda=lambda x, w: x)
+    with pytest.raises(ValueError, match="platform: the function has no branch for 'tpu'; there are cpu, cuda"):
+        flops(run, shape(2, 3), shape(3, 3), platform="tpu")
+
+
+def test_the_gradient_of_a_small_table_is_a_product_on_a_cpu_alone() -> None:
+    table, indices = shape(7, 3), jax.ShapeDtypeStruct((4, 5), jnp.int32)
+    gradient = jax.grad(lambda table, indices: ops.embed(table, indices).sum())
+    assert flops(gradient, table, indices, platform="cpu") == 2 * 7 * 20 * 3
+    assert flops(gradient, table, indices, platform="cuda") == 0
+
+
 def test_a_custom_gradient_counts_what_runs() -> None:
     @jax.custom_vjp
     def product(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -39,6 +39,16 @@ def test_every_number_of_a_timing(models: int, batch_size: int | None) -> None:
     assert timing.memory >= 4 * models * (5 * 4 + 4 + 4 * 3 + 3)
 
 
+def test_the_state_lies_in_memory_once() -> None:
+    """Parameters, Adam's two averages and the gradients: 4 times; the state that is given away is no second one."""
+    wide = TOY._replace(model=partial(nn.MLP, (20000, 3)))
+    memory = measure(wide, repetitions=1, seconds=0.001).memory
+    parameters = 4 * (5 * 20000 + 20000 + 20000 * 3 + 3)
+    data = 4 * 6 * 64 * (5 + 1)
+    activations = 4 * 6 * 20000
+    assert 3 * parameters < memory < 4 * parameters + 3 * activations + 2 * data
+
+
 def test_other_precisions_are_the_same_work() -> None:
     whole, half = (measure(TOY, repetitions=1, seconds=0.001, compute=dtype) for dtype in (jnp.float32, jnp.bfloat16))
     np.testing.assert_allclose(whole.flops * whole.step, half.flops * half.step)

@@ -48,7 +48,7 @@ def test_flax(name: str) -> None:
     double = name not in ("lstm", "gru")
     with jax.enable_x64(double):
         given = small(name).in_float64() if double else small(name)
-        for form in [form for form in forms("flax", name) if form.startswith("scan")]:
+        for form in forms("flax", name):
             assert distance(name, linen.trainer(given, form).losses(STEPS), double) < (1e-9 if double else 1e-6)
 
 
@@ -74,6 +74,23 @@ def test_keras(name: str) -> None:
     # Keras adds Adam's epsilon before the correction of the averages, where it weighs thirty times as much at first.
     tolerance = 2e-2 if name == "cnn-deep" else 5e-3
     assert distance(name, keras3.trainer(small(name), "fit").losses(STEPS), False) < tolerance
+
+
+@pytest.mark.parametrize("form", forms("flax", "population"))
+def test_flax_checks_the_program_that_it_times(form: str) -> None:
+    running = linen.trainer(small("population"), form)
+    next(running.chunks())
+    compiled = running.many if form.startswith("scan") else running.one
+    assert compiled._cache_size() == 1
+    running.losses(STEPS)
+    assert (running.one._cache_size() + running.many._cache_size()) == 1
+
+
+def test_flax_of_a_slow_form_tells_fewer_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linen, "LOSS_SECONDS", 0.0)
+    losses = linen.trainer(small("population"), "scan").losses(STEPS)
+    assert losses.shape == (linen.TRIED, 2)
+    np.testing.assert_allclose(losses, expected("population", False)[: linen.TRIED], 1e-5)
 
 
 @pytest.mark.parametrize("form", forms("flax", "population"))

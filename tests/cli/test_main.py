@@ -173,7 +173,7 @@ def test_a_terminal_shows_a_bar_and_a_table_and_stops_at_ctrl_c(user):
     child.expect(r"epoch \d+/100000")
     child.expect("steps/s")
     running.send_signal(signal.SIGINT)
-    child.expect("interrupted: the model is not saved; runs/iris-linear-1 keeps tensorboard\r\n")
+    child.expect("interrupted: after step [0-9,]+; `.* train --resume runs/iris-linear-1` goes on from there\r\n")
     child.expect(pexpect.EOF)
     assert "Traceback" not in child.before
     assert running.wait(60) == 130

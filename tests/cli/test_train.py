@@ -1,8 +1,13 @@
 import json
 import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from tests.cli.processes import environment
 
 from stepax.cli import train
 from stepax.cli.console import program
@@ -110,15 +115,16 @@ def test_what_cannot_be_trained_is_an_error_before_anything_is_made(call, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
-def interrupted(*_):
+def interrupted(*_, **__):
     raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
     ("where", "log", "what", "left"),
     [
-        ("measures", (), "nothing is saved", []),
-        ("measures", ("json",), "the model is not saved; run keeps epochs.jsonl", ["run"]),
+        ("_announce", (), "nothing is saved", []),
+        ("_trained", (), "nothing is saved", []),
+        ("measures", ("json",), "before the end; `{program} train --resume run` goes on from there", ["run"]),
         ("print_tables", (), "the run is saved in run; `{program} plot run` draws figures that are missing", ["run"]),
     ],
 )
@@ -131,14 +137,23 @@ def test_ctrl_c_ends_in_one_line_that_says_what_is_kept(call, tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == left
     if where == "print_tables":
         assert call("evaluate", "run").status == 0
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    if where == "measures":
+        assert call("train", "--resume", "run").status == 0
+        assert call("evaluate", "run").status == 0
+        assert not {"plan.json", "checkpoints"} & {path.name for path in (tmp_path / "run").iterdir()}
 
 
-def test_what_an_interrupted_run_leaves_does_not_block_the_next(call, monkeypatch):
+def test_an_interrupted_run_is_not_lost_by_the_next(call, monkeypatch):
     options = small("tensorboard", "json", "--data", "iris", "--model", "linear", "--epochs", 2, "--out", "run")
     with monkeypatch.context() as stopped:
         stopped.setattr(train, "measures", interrupted)
         assert call(*options).status == 130
-    assert call(*options).status == 0
+    done = call(*options)
+    assert done.status == 2
+    assert "run holds an unfinished run; " in done.err
+    assert call(*options, "--overwrite").status == 0
     done = call(*options)
     assert (done.status, done.err) == (2, "error: --out: run holds a finished run; --overwrite replaces it\n")
     assert call(*options, "--overwrite").status == 0
@@ -182,3 +197,43 @@ def test_tensorboard_is_named_where_it_is_installed(call, monkeypatch, found, co
     out = call(*small("tensorboard", "--data", "xor", "--epochs", 1, "--out", "run")).out
     assert ("pip install tensorboard shows them" in out) == (command is None)
     assert (out.splitlines()[-1].strip() == command) == (command is not None)
+
+
+def parameters(folder):
+    return json.loads((folder / "run.json").read_text())["parameters"]
+
+
+def test_a_run_that_was_terminated_goes_on_to_the_same_bits(call, tmp_path):
+    options = small("json", "--data", "iris", "--dense", 8, "--epochs", 3000, "--patience", 3000)
+    assert call(*options, "--out", "whole").status == 0
+    command = [sys.executable, "-m", "stepax", *map(str, options), "--out", "run"]
+    log = tmp_path / "run" / "epochs.jsonl"
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as running:
+        for _ in range(1200):
+            if log.exists() and log.stat().st_size:
+                break
+            time.sleep(0.05)
+        running.terminate()
+        _, errors = running.communicate(timeout=120)
+    assert running.returncode == 128 + signal.SIGTERM
+    assert "train --resume run` goes on from there" in errors.splitlines()[-1]
+    done = call("train", "--resume", "run")
+    assert (done.status, done.out.splitlines()[0][:17]) == (0, "data       iris: ")
+    assert parameters(tmp_path / "run") == parameters(tmp_path / "whole")
+    histories = [
+        [{**json.loads(line), "seconds": 0} for line in (tmp_path / name / "epochs.jsonl").read_text().splitlines()]
+        for name in ("run", "whole")
+    ]
+    assert histories[0] == histories[1]
+    assert call("train", "--resume", "run").err == "error: --resume run: the run is finished\n"
+
+
+def test_nothing_else_is_given_beside_resume(call, tmp_path):
+    (tmp_path / "run").mkdir()
+    for options in (("--epochs", 3), ("--no-figures",), ("--out", "other"), ("--data", "iris")):
+        done = call("train", "--resume", "run", *options)
+        assert (done.status, "no other option can be given beside it" in done.err) == (2, True)
+    assert call("train", "--resume", "run").err == (
+        "error: --resume run: there is no plan.json in it: no run has been begun there\n"
+    )
+    assert call("train", "--resume", "none").err == "error: --resume none: no such folder\n"

@@ -1,7 +1,7 @@
 """The arithmetic of a function, counted in its program: matrix products and convolutions, at every length of a scan."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,32 +11,41 @@ from stepax.program import inner
 
 __all__ = ["flops"]
 
+# What JAX calls a GPU's platform is the name of its maker's language.
+GPUS = ("cuda", "rocm")
 
-def flops(function: Callable, *arguments: Any) -> int:
+
+def flops(function: Callable, *arguments: Any, platform: str | None = None) -> int:
     """Floating-point operations of matrix products and convolutions, two for each multiply-and-add.
 
     What no result depends on does not count, and neither do the zeros of a spread convolution. A loop of unknown
-    length counts once; of branches the largest counts.
+    length counts once; of branches the largest counts, of ``jax.lax.platform_dependent``'s the one of the platform.
 
     Args:
         function: A function that JAX can trace.
         *arguments: Its arguments, arrays or their shapes.
+        platform: Where it is to run: ``"cpu"``, ``"gpu"`` (or ``"cuda"``, ``"rocm"``), ``"tpu"``; where JAX runs
+            programs now unless given.
 
     Returns:
         The number of operations.
+
+    Raises:
+        ValueError: The function has no branch for the platform.
 
     >>> flops(lambda a, b: a @ b, jax.ShapeDtypeStruct((2, 3), "float32"), jax.ShapeDtypeStruct((3, 5), "float32"))
     60
     """
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    return _count(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0])
+    platform = platform or jax.default_backend()
+    return _count(dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0], platform)
 
 
-def _count(jaxpr: Any) -> int:
-    return sum(_of(equation) for equation in jaxpr.eqns)
+def _count(jaxpr: Any, platform: str) -> int:
+    return sum(_of(equation, platform) for equation in jaxpr.eqns)
 
 
-def _of(equation: Any) -> int:
+def _of(equation: Any, platform: str) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
@@ -53,7 +62,18 @@ def _of(equation: Any) -> int:
     if name == "stepax_conv_kernel_gradient":
         kernel, output = equation.outvars[0].aval.shape, equation.invars[1].aval.shape
         return 2 * math.prod(kernel[:-1]) * math.prod(output)
-    parts = [_count(jaxpr) for jaxpr in inner(equation)]
+    parts = [_count(jaxpr, platform) for jaxpr in inner(equation)]
     if name == "cond":
-        return max(parts)
+        platforms = params.get("branches_platforms")
+        return max(parts) if platforms is None else parts[_branch(platforms, platform)]
     return sum(parts) * (params["length"] if name == "scan" else 1)
+
+
+def _branch(platforms: Sequence[Sequence[str] | None], platform: str) -> int:
+    """The number of the branch that a platform takes; ``None`` stands for all that have none of their own."""
+    names = GPUS if platform == "gpu" else (platform,)
+    for i, served in enumerate(platforms):
+        if served is None or any(name in served for name in names):
+            return i
+    known = ", ".join(name for served in platforms for name in served or ())
+    raise ValueError(f"platform: the function has no branch for {platform!r}; there are {known}")

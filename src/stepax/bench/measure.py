@@ -16,7 +16,7 @@ from stepax.bench.workloads import Workload
 from stepax.compile import Program, jit
 from stepax.gradient import gradient as plain
 from stepax.learner import Learner, State
-from stepax.loop import epochs
+from stepax.loop import _chunk, epochs
 from stepax.source import Source, shuffled
 from stepax.transforms.precise import precise
 from stepax.typing import Gradient
@@ -43,7 +43,8 @@ class Timing(NamedTuple):
         step: Seconds per step, the median.
         cold: Seconds to compile, with nothing cached.
         warm: Seconds to have the program again from the compilation cache.
-        memory: Bytes that the program needs, as the compiler counts; ``None`` where it does not say.
+        memory: Bytes that the program needs, as the compiler counts, the data's among them; ``None`` where it does not
+            say.
         flops: Operations per second: those of matrix products and convolutions in a step's program.
     """
 
@@ -127,14 +128,14 @@ def lanes(learner: Learner, count: int) -> Learner:
 
 
 def _compilation(learner: Learner, source: Source, state: State) -> tuple[float, float, int | None]:
-    """Seconds to compile a step's loop with nothing cached and again from the cache, and the bytes it needs."""
+    """Seconds to compile the loop's own program with nothing cached and again from the cache, and the bytes it needs.
 
-    def chunk(state: State, order: Any) -> State:
-        return jax.lax.fori_loop(0, source.length, lambda i, s: learner.step(s, source.take(order, i))[0], state)
-
+    The state is given away, as it is in training: it lies in memory once.
+    """
+    chunk = _chunk(learner, source.take, source.length)
     config: Any = jax.config
     before = {name: getattr(config, name) for name in CACHING}
-    order, memory = source.order(0), None
+    arguments, memory = (state, source.order(0), jnp.int32(0), jnp.int32(source.length)), None
     times = []
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -143,9 +144,9 @@ def _compilation(learner: Learner, source: Source, state: State) -> tuple[float,
                 compilation_cache.reset_cache()
                 for setting, value in {**CACHING, "jax_compilation_cache_dir": folder}.items():
                     jax.config.update(setting, value)
-                program = Program(chunk)
+                program = Program(chunk, donate=(0,))
                 start = time.perf_counter()
-                program.compile(state, order)
+                program.compile(*arguments)
                 times.append(time.perf_counter() - start)
                 memory = program.memory()
     finally:

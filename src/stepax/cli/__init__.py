@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -10,8 +11,8 @@ from typing import Any
 __all__ = ["main"]
 
 TRACEBACK = "--traceback"
-ERROR, INTERRUPTED = 2, 130
-"""Exit statuses: as of a wrong option, and as a shell has them after Ctrl-C."""
+ERROR = 2
+"""The exit status of a wrong option."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _run([argument for argument in given if argument != TRACEBACK])
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
-        _end(": ".join(["interrupted", *map(str, stop.args)]), INTERRUPTED)
+        # As a shell has it after a signal; Ctrl-C is SIGINT.
+        _end(": ".join(["interrupted", *map(str, stop.args)]), 128 + getattr(stop, "signal", signal.SIGINT))
     except BrokenPipeError:
         # The reader (`| head`) has enough; without this Python would complain when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -150,12 +150,15 @@ class Output:
         log: Logs to write into it, epoch by epoch: TensorBoard events, or a file of one JSON object per line; without
             a name, none.
         figures: Whether to draw the figures at the end; `stepax plot` draws them later.
+        resume: Go on with the run of this folder, which an interruption of any kind has cut short; its data, model and
+            all other options are those that it was begun with.
     """
 
     out: Annotated[pathlib.Path | None, shown("FOLDER", "runs/<data>-<model>-<number>")] = None
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     log: tuple[Log, ...] = ("tensorboard",)
     figures: bool = True
+    resume: Annotated[pathlib.Path | None, shown("RUN", "begin a new run")] = None
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,23 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from stepax import record
-from stepax.cli.console import warn
+from stepax.cli.console import program, warn
 from stepax.cli.learners import Built, build, like
-from stepax.cli.plan import Plan
+from stepax.cli.plan import Plan, Subject
 from stepax.cli.reading import as_options, fingerprint
+from stepax.cli.unfinished import CHECKPOINTS
 from stepax.data import Dataset, load
 from stepax.learner import State
 
-__all__ = ["RUNS", "Opened", "dataset_of", "new_folder", "open_run"]
+__all__ = ["RUNS", "Opened", "dataset_of", "new_folder", "open_run", "read_again"]
 
 RUNS = pathlib.Path("runs")
 
 # What a run leaves in its folder, in these folders and beside them; anything else is somebody else's.
-PARTS = ("checkpoint", "tensorboard", "figures")
+PARTS = ("checkpoint", "checkpoints", "tensorboard", "figures")
 OURS = re.compile(
-    r"run\.json|\.run\.json\.\d+|epochs\.jsonl|tensorboard/events\.out\.tfevents\.\d+|"
+    r"\.?(run|plan)\.json(\.\d+)?|epochs\.jsonl|tensorboard/events\.out\.tfevents\.\d+|"
+    r"checkpoints/(\.lock|step-\d{12})|"
     r"checkpoint/(\.?index\.json(\.\d+)?|arrays-[0-9a-f]{8}(\.orbax-checkpoint-tmp.*)?)|"
     r"figures/(learning_curves|confusion_matrix|predictions|filters|feature_maps|representation)\.png"
 )
@@ -46,13 +48,13 @@ def new_folder(asked: pathlib.Path | None, name: str, *, overwrite: bool = False
     Args:
         asked: The folder that was asked for; ``None`` takes the next free ``runs/<name>-<number>``.
         name: What is run.
-        overwrite: Whether a finished run may be removed too. Files of other kinds stay.
+        overwrite: Whether a run may be removed too. Files of other kinds stay.
 
     Returns:
         The folder, without a run.
 
     Raises:
-        ValueError: It is a file, or holds something else, or a finished run without leave to overwrite it.
+        ValueError: It is a file, or holds something else, or a run without leave to overwrite it.
     """
     if asked is None:
         for number in itertools.count(1):
@@ -82,6 +84,11 @@ def _clear(folder: pathlib.Path, overwrite: bool) -> None:
     elif others:
         what = f"--out: {folder} holds something already, such as {others[0].relative_to(folder)}"
         raise ValueError(f"{what}; name a new or an empty folder")
+    elif any((folder / CHECKPOINTS).glob("step-*")) and not overwrite:
+        raise ValueError(
+            f"--out: {folder} holds an unfinished run; `{program()} train --resume {folder}` goes on with it, "
+            "--overwrite replaces it"
+        )
     for path, _ in [entry for entry in entries if entry[1]]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name in PARTS:
@@ -129,13 +136,16 @@ def dataset_of(run: Opened) -> Dataset:
         FileNotFoundError: They are no longer there.
         ValueError: They are no longer of the shape, or of the classes, that the run was trained on.
     """
-    subject = run.plan.subject
-    known = run.record["details"].get("file")
+    return read_again(run.folder, run.plan.subject, run.record["details"].get("file"))
+
+
+def read_again(folder: pathlib.Path, subject: Subject, known: dict[str, Any] | None) -> Dataset:
+    """Data as they were read for a run; arguments and errors as of :func:`dataset_of`."""
     try:
         with as_options():
             dataset = load(subject.data, **subject.reading)
     except FileNotFoundError:
-        gone = f"{subject.data}, which {run.folder} was trained on, is no longer there"
+        gone = f"{subject.data}, which {folder} was trained on, is no longer there"
         raise FileNotFoundError(f"{gone}; to evaluate on other data pass --data FILE") from None
     found = dataset.train["x"].shape[1:], dataset.classes, dataset.features
     expected = subject.shape, subject.classes, subject.columns

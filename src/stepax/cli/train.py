@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -16,11 +17,12 @@ from stepax import logs, progress, record
 from stepax.cli.console import ERR, print_tables, program, python, say, warn
 from stepax.cli.learners import Built, build, input_scaling, like
 from stepax.cli.measures import flat, loss_name, measures, tables
-from stepax.cli.options import Train
+from stepax.cli.options import Output, Train
 from stepax.cli.plan import Course, Plan
 from stepax.cli.planning import FEWEST, held_out, plan, read
 from stepax.cli.reading import fingerprint
-from stepax.cli.runs import Opened, new_folder
+from stepax.cli.runs import Opened, new_folder, read_again
+from stepax.cli.unfinished import CHECKPOINTS, Unfinished, begin, finish, unfinished
 from stepax.compile import compile_seconds
 from stepax.data.dataset import Dataset, Rows
 from stepax.reports import Report, closing
@@ -39,27 +41,48 @@ def main(options: Train) -> None:
         FileNotFoundError: There are no data at the path.
         KeyboardInterrupt: At Ctrl-C; it says what is kept.
     """
+    if options.output.resume is not None:
+        _resume(options, options.output.resume)
+        return
     dataset, subject = read(options.data)
     file = fingerprint(subject.data)
     made = plan(options, subject, dataset.train)
-    train, validation = held_out(made, dataset.train)
-    if made.course.class_weights:
-        train = _weighted(made, train)
-    built = build(made, input_scaling(made, train["x"]))
+    _rows(made, dataset.train)  # refuses what cannot be, before there is a folder
     name = f"{subject.name}-{made.network.model}"
     folder = new_folder(options.output.out, name, overwrite=options.output.overwrite)
+    run = Unfinished(made, file, options.output.log, options.output.figures)
+    few = options.data.validation is None and len(dataset.train["y"]) < FEWEST
     with _interruptible(folder):
-        few = options.data.validation is None and len(dataset.train["y"]) < FEWEST
-        _announce(made, built, {"training": train, "validation": validation, "test": dataset.test}, few=few)
-        run = _trained(made, built, train, validation, folder, options.output.log)
-        opened = Opened(folder, {**run.record, "history": run.history}, made, built, run.state)
-        named = measures(opened, dataset.test)[0] if len(dataset.test["x"]) else {}
-        record.save(folder, run, {**made.details(), "file": file}, metrics=flat(named, "test/"))
-        if named:
-            print_tables(tables(named, "Test rows", loss_name(made)))
-        if options.output.figures:
-            _draw(opened, dataset)
-        _farewell(folder, run, options)
+        begin(folder, run)
+        _whole(folder, run, dataset, few=few)
+
+
+def _resume(options: Train, folder: pathlib.Path) -> None:
+    """Goes on with a run that was cut short."""
+    if options != replace(Train(), output=replace(Output(), resume=folder)):
+        raise ValueError("--resume goes on with what the run was begun with: no other option can be given beside it")
+    run = unfinished(folder)
+    dataset = read_again(folder, run.plan.subject, run.file)
+    with _interruptible(folder):
+        _whole(folder, run, dataset)
+
+
+def _whole(folder: pathlib.Path, run: Unfinished, dataset: Dataset, *, few: bool = False) -> None:
+    """A run from its first step, or from where it was cut short, to its end."""
+    made = run.plan
+    train, validation = _rows(made, dataset.train)
+    built = build(made, input_scaling(made, train["x"]))
+    _announce(made, built, {"training": train, "validation": validation, "test": dataset.test}, few=few)
+    done = _trained(made, built, train, validation, folder, run.log)
+    opened = Opened(folder, {**done.record, "history": done.history}, made, built, done.state)
+    named = measures(opened, dataset.test)[0] if len(dataset.test["x"]) else {}
+    record.save(folder, done, {**made.details(), "file": run.file}, metrics=flat(named, "test/"))
+    finish(folder)
+    if named:
+        print_tables(tables(named, "Test rows", loss_name(made)))
+    if run.figures:
+        _draw(opened, dataset)
+    _farewell(folder, done, run)
 
 
 @contextlib.contextmanager
@@ -67,22 +90,31 @@ def _interruptible(folder: pathlib.Path) -> Iterator[None]:
     """Tells at Ctrl-C what is kept of a run; a folder with nothing in it is not."""
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         left = sorted(path.name for path in folder.iterdir())
         if record.RECORD in left:
             what = f"the run is saved in {folder}; `{program()} plot {folder}` draws figures that are missing"
-        elif left:
-            what = f"the model is not saved; {folder} keeps {', '.join(left)}"
+        elif any((folder / CHECKPOINTS).glob("step-*")):
+            at = f"after step {stop.step:,}" if isinstance(stop, sx.Interrupted) else "before the end"
+            what = f"{at}; `{program()} train --resume {folder}` goes on from there"
         else:
-            folder.rmdir()
-            what = "nothing is saved"
-        raise KeyboardInterrupt(what) from None
+            finish(folder)
+            left = sorted(path.name for path in folder.iterdir())
+            what = f"the model is not saved; {folder} keeps {', '.join(left)}" if left else "nothing is saved"
+            if not left:
+                folder.rmdir()
+        stop.args = (what,)
+        raise stop from None
 
 
-def _weighted(made: Plan, train: Rows) -> Rows:
+def _rows(made: Plan, rows: Rows) -> tuple[Rows, Rows | None]:
+    """The rows to learn from and those held out."""
+    train, validation = held_out(made, rows)
+    if not made.course.class_weights:
+        return train, validation
     if made.subject.kind not in ("classes", "binary"):
         raise ValueError(f"--class-weights is for classes, and {made.subject.name} has another kind of target")
-    return sx.class_weights(train)
+    return sx.class_weights(train), validation
 
 
 def _announce(made: Plan, built: Built, rows: dict[str, Rows | None], *, few: bool) -> None:
@@ -138,6 +170,7 @@ def _trained(
         batch_size=course.batch_size,
         validation=validation,
         patience=course.patience,
+        checkpoints=folder / CHECKPOINTS,
     )
     if "tensorboard" in wanted:
         reports = logs.tensorboard(reports, folder / "tensorboard")
@@ -174,27 +207,27 @@ def _draw(opened: Opened, dataset: Dataset) -> None:
             status.update(f"drawing figures … {path.stem} done")
 
 
-def _farewell(folder: pathlib.Path, run: sx.Run, options: Train) -> None:
+def _farewell(folder: pathlib.Path, run: sx.Run, begun: Unfinished) -> None:
     """Says where everything is, and what to do with it."""
     seconds = run.record["seconds"]
     say()
     say(f"{seconds['run']:.1f} s of training, {seconds['compile']:.1f} s of compiling before; saved in {folder}:")
     left = {"run.json": "settings, measures, history", "checkpoint": "the trained model"}
-    if "tensorboard" in options.output.log:
+    if "tensorboard" in begun.log:
         needed = "" if _tensorboard() else " (pip install tensorboard shows them)"
         left["tensorboard"] = f"the curves, step by step{needed}"
-    if "json" in options.output.log:
+    if "json" in begun.log:
         left["epochs.jsonl"] = "the history, a line per epoch"
-    if options.output.figures:
+    if begun.figures:
         left["figures"] = ", ".join(sorted(path.stem for path in (folder / "figures").iterdir()))
     for name, what in left.items():
         say(f"  {name:<13}{what}")
     say("next:")
     stepax, place = program(), shlex.quote(str(folder))
     commands = [f"{stepax} evaluate {place}", f"{stepax} predict {place} FILE"]
-    if not options.output.figures:
+    if not begun.figures:
         commands.append(f"{stepax} plot {place}")
-    if "tensorboard" in options.output.log and (board := _tensorboard()):
+    if "tensorboard" in begun.log and (board := _tensorboard()):
         commands.append(f"{board} --logdir {shlex.quote(str(folder.parent))}")
     for command in commands:
         say(f"  {command}")

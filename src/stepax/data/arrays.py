@@ -1,5 +1,6 @@
 """Arrays from NumPy's ``.npz`` archives."""
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -66,6 +67,11 @@ def _with_own_split(path: Path, arrays: dict[str, np.ndarray], x: np.ndarray, ta
     return Dataset(train, test, path.stem, goal.task, goal.classes)
 
 
+# What NumPy and zipfile raise of damaged files, beside ValueError: of a header that is no Python, or claims more than
+# there is memory; of a method of compression that nobody has; of a password.
+DAMAGED = (EOFError, MemoryError, NotImplementedError, OSError, RuntimeError, SyntaxError, tokenize.TokenError)
+
+
 def read_archive(path: Path) -> dict[str, np.ndarray]:
     """Every array of an ``.npz`` archive by its name in lower case.
 
@@ -78,13 +84,14 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is not a readable .npz archive: numpy.savez(path, x=…, y=…) writes one")
     try:
         # allow_pickle=False: an archive with objects in it could run any code when read.
-        with np.load(path, allow_pickle=False) as archive:
+        # The file is ours to close: of a damaged member NumPy would leave it open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in archive.files:
                 name = key.lower()
                 if name in arrays:
                     raise ValueError(f"{path} holds {name!r} twice, in capital and small letters")
                 arrays[name] = _member(archive, key, path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is not a readable .npz archive ({error})") from error
     return arrays
 

@@ -19,6 +19,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 GREY = ("1", "L", "LA")
 DEEP = ("I", "I;16", "I;16B", "I;16L")
+# For each byte of a file: deflate packs a PNG's blank pixels a thousandfold, eight to a byte. More is a made-up header,
+# and decoding it would take gigabytes.
+MOST_PIXELS = 10_000
 """Pillow's modes of greyscale images, of up to 8 and of 16 bits."""
 
 Labelled = list[tuple[Path, int]]
@@ -184,6 +187,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         # The formats are named: the content counts, whatever the suffix says.
         with Image.open(path, formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MOST_PIXELS * path.stat().st_size:
+                raise ValueError(f"it claims {image.height} by {image.width} pixels in {path.stat().st_size} bytes")
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is not a readable PNG or JPEG image ({error})") from error

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from stepax.checks import check
-from stepax.data.arrays import as_inputs, read_archive
+from stepax.data.arrays import DAMAGED, as_inputs, read_archive
 from stepax.data.images import SUFFIXES, read_image
 from stepax.data.table import numbers, read_table
 
@@ -109,7 +109,7 @@ def _loaded(path: Path) -> np.ndarray:
     try:
         # allow_pickle=False: a file with objects in it could run any code when read.
         loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (*DAMAGED, ValueError) as error:
         raise ValueError(f"{path} is not a readable .npy array of numbers ({error})") from error
     if not isinstance(loaded, np.ndarray):
         raise ValueError(f"{path} is an archive under the name of an array: call it .npz")
