@@ -64,12 +64,17 @@ def check_data(data: Any, name: str = "data") -> int:
     return rows
 
 
-def check_dropout(value: float) -> None:
+def check_dropout(value: Any) -> None:
     """Refuse a share of values to drop that is not in [0, 1).
 
     Raises:
+        TypeError: It is no number.
         ValueError: It is negative, 1 or more, or nan.
     """
+    if isinstance(value, jax.core.Tracer):
+        return  # as in a sweep; what it will be is known to nobody here
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number | jax.Array):
+        raise TypeError(f"dropout: expected a number in [0, 1), got {_short(value)}")
     if not 0 <= value < 1:
         raise ValueError(f"dropout: expected a number in [0, 1), got {value}")
 

@@ -45,7 +45,9 @@ def test_maxout_under_jit_and_vmap_and_grad():
 def test_maxout_checks():
     with pytest.raises(ValueError, match=r"pieces=4 divides, got the shape \(2, 6\)"):
         maxout(jnp.zeros((2, 6)), pieces=4)
-    with pytest.raises(ValueError, match="pieces: expected a positive number, got 0"):
+    with pytest.raises(ValueError, match="pieces: expected at least 1, got 0"):
         maxout(jnp.zeros(6), pieces=0)
+    with pytest.raises(TypeError, match=r"pieces: expected a whole number, got float 2\.0"):
+        maxout(jnp.zeros(6), pieces=2.0)
     with pytest.raises(ValueError, match="x: expected a last axis"):
         maxout(jnp.zeros(()))

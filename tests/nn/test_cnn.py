@@ -140,6 +140,44 @@ def test_dropout_out_of_range_is_refused(dropout):
         shapes(sx.nn.CNN((4,), dropout=dropout))
 
 
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"features": 32}, TypeError, r"features: expected a sequence such as \(32, 64\), got 32"),
+        ({"features": (4, 0)}, ValueError, r"features\[1\]: expected at least 1, got 0"),
+        ({"features": (4, (5, 1.5))}, TypeError, r"features\[1\]\[1\]: expected a whole number"),
+        ({"dense": 256}, TypeError, "dense: expected a sequence of widths"),
+        ({"dense": (0,)}, ValueError, r"dense\[0\]: expected at least 1"),
+        ({"classes": 0}, ValueError, "classes: expected at least 1, got 0"),
+        ({"kernel": (3, 0)}, ValueError, "kernel: expected a whole number of at least 1, or one per axis"),
+        ({"kernel": (3,)}, ValueError, "kernel: expected"),
+        ({"strides": 1.5}, TypeError, "strides: expected a whole number of at least 1"),
+        ({"window": 0}, ValueError, "window: expected a whole number of at least 1"),
+        ({"padding": "same"}, ValueError, "padding: expected one of"),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_network_are_named(settings, error, message):
+    with pytest.raises(error, match=message):
+        shapes(sx.nn.CNN(**{"features": (4,), "dense": (2,), "classes": 2, **settings}))
+
+
+def test_one_number_holds_for_both_axes():
+    pair = sx.nn.CNN((4,), (), 2, (3, 3), (2, 2), ((1, 1), (1, 1)), window=(2, 2))
+    one = sx.nn.CNN((np.int64(4),), (), np.int64(2), 3, 2, 1, window=2)
+    variables = pair.init(jax.random.key(0), IMAGES)
+    np.testing.assert_array_equal(one.apply(variables, IMAGES), pair.apply(variables, IMAGES))
+
+
+@pytest.mark.parametrize("pool", [sx.ops.max_pool, sx.ops.average_pool])
+def test_an_empty_batch(pool):
+    network = sx.nn.CNN((4,), (5,), 2, pool=pool)
+    variables = network.init(jax.random.key(0), IMAGES)
+    y, gradient = jax.value_and_grad(lambda v: network.apply(v, IMAGES[:0]).sum())(variables)
+    assert y == 0
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
+
+
 @pytest.mark.parametrize("normalize", [False, True], ids=["plain", "normalised"])
 @pytest.mark.parametrize("activation", [jax.nn.relu, jnp.tanh, jax.nn.gelu])
 def test_pooling_before_or_after_an_activation_makes_no_difference(activation, normalize):

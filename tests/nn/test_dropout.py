@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen
 
-from stepax.nn.dropout import Dropout, is_on
+from stepax.nn.dropout import Dropout
 
 KEY = jax.random.key(0)
 X = jnp.asarray(np.random.default_rng(0).normal(size=(20, 6, 5)).astype(np.float32))
@@ -42,9 +42,3 @@ def test_the_mean_stays_and_the_share_is_the_rate():
     found = dropped(Dropout(0.25), jnp.ones(100_000))
     assert (found == 0).mean() == pytest.approx(0.25, abs=0.01)
     assert found.mean() == pytest.approx(1, abs=0.01)
-
-
-def test_what_is_on():
-    assert is_on(0.1)
-    assert not is_on(0.0)
-    assert jax.eval_shape(lambda rate: jnp.float32(is_on(rate)), jnp.float32(0)).shape == ()

@@ -149,3 +149,12 @@ def test_checks():
     for sigma in (0.0, -1, float("nan")):
         with pytest.raises(ValueError, match="sigma: expected a positive number of pixels, got"):
             filters.blur(jnp.zeros((1, 4, 4, 1)), 5, sigma)
+    with pytest.raises(TypeError, match=r"size: expected an odd, positive number of pixels, got 2\.5"):
+        filters.box_blur(jnp.zeros((1, 4, 4, 1)), 2.5)
+    with pytest.raises(ValueError, match=r"border: expected one of 'constant', .*, got 'mirror'"):
+        filters.sobel(jnp.zeros((1, 4, 4, 1)), border="mirror")
+
+
+def test_no_images():
+    for function in (filters.blur, filters.edges, filters.sharpen, filters.box_blur):
+        assert function(jnp.zeros((0, 4, 4, 2))).shape == (0, 4, 4, 2)

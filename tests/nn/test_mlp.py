@@ -101,3 +101,24 @@ def test_dropout_out_of_range_is_refused(dropout):
 def test_a_network_without_layers_is_refused():
     with pytest.raises(ValueError, match="features: expected the output's width at least"):
         shapes(sx.nn.MLP(()))
+
+
+@pytest.mark.parametrize(
+    ("features", "x", "error", "message"),
+    [
+        (10, X, TypeError, r"features: expected a sequence of widths such as \(64, 10\), got 10"),
+        ((4, 0), X, ValueError, r"features\[1\]: expected at least 1, got 0"),
+        ((4, 2), np.float32(1), ValueError, "x: expected the shape .*, got a scalar"),
+    ],
+)
+def test_what_makes_no_network_is_named(features, x, error, message):
+    with pytest.raises(error, match=message):
+        sx.nn.MLP(features).init(jax.random.key(0), x)
+
+
+def test_an_empty_batch():
+    module = sx.nn.MLP((4, 2))
+    variables = module.init(jax.random.key(0), X)
+    assert module.apply(variables, X[:0]).shape == (0, 2)
+    gradient = jax.grad(lambda v: module.apply(v, X[:0]).sum())(variables)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))

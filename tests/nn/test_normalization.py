@@ -65,3 +65,32 @@ def test_whole_numbers_are_not_cut():
     variables = layer.init(jax.random.key(0), x)
     y, _ = layer.apply(variables, x, train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(y, [[-1, 1], [1, -1]], 1e-4)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_an_empty_batch_is_as_for_flax(train):
+    state = {"params": PARAMS, "batch_stats": STATISTICS}
+    ours, flax = (
+        jax.value_and_grad(
+            lambda p, m=m, s=s: m.apply({**state, "params": p}, X[:0], mutable=["batch_stats"], **s)[0].sum()
+        )(PARAMS)
+        for m, s in (
+            (sx.nn.BatchNorm(), {"train": train}),
+            (linen.BatchNorm(momentum=0.9), {"use_running_average": not train}),
+        )
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours, flax)
+
+
+@pytest.mark.parametrize(
+    ("settings", "x", "message"),
+    [
+        ({"momentum": 1.5}, X, r"momentum: expected a number in \[0, 1\], got 1\.5"),
+        ({"momentum": float("nan")}, X, "momentum: expected"),
+        ({"epsilon": -1e-5}, X, "epsilon: expected a number of at least 0"),
+        ({}, np.float32(1), "x: expected the shape .*, got a scalar"),
+    ],
+)
+def test_bad_settings_are_named(settings, x, message):
+    with pytest.raises(ValueError, match=message):
+        sx.nn.BatchNorm(**settings).init(jax.random.key(0), x)

@@ -156,3 +156,30 @@ def test_another_input_shape_is_an_error_about_x():
     state = start(learner, np.ones((3, 2), np.float32), np.zeros(3))
     with pytest.raises(ValueError, match=r"x: examples of shape \(5,\) do not fit"):
         learner.predict(state, np.ones((3, 5), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("features", "x", "error", "message"),
+    [
+        (0, np.ones((2, 3)), ValueError, "features: expected at least 1, got 0"),
+        (1.0, np.ones((2, 3)), TypeError, "features: expected a whole number"),
+        (1, np.float32(1), ValueError, "x: expected the shape .*, got a scalar"),
+    ],
+)
+def test_what_makes_no_unit_is_named(features, x, error, message):
+    with pytest.raises(error, match=message):
+        sx.nn.Perceptron(features).init(KEY, x)
+
+
+def test_the_rule_is_for_threshold_units_alone():
+    with pytest.raises(TypeError, match=r"model: expected a stepax\.nn\.Perceptron, got MLP"):
+        sx.nn.rosenblatt(sx.nn.MLP((1,)))
+
+
+def test_an_empty_batch():
+    learner = sx.nn.rosenblatt(sx.nn.Perceptron())
+    x, y = np.ones((2, 2, 3), np.float32), np.zeros(2, np.int32)
+    state = start(learner, x, y)
+    assert learner.predict(state, x[:0]).shape == (0, 1)
+    after, _ = learner.step(state, {"x": x[:0], "y": y[:0]})
+    jax.tree.map(np.testing.assert_array_equal, after.params, state.params)

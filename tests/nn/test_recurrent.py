@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
 
 import stepax as sx
 
@@ -103,3 +104,57 @@ def test_a_wrong_number_of_states_is_named():
     module, variables = layers("LSTM", layers=2, bidirectional=True)
     with pytest.raises(ValueError, match="initial: expected 4 states, one per layer and direction, got 1"):
         module.apply(variables, X, initial=[(X, X)])
+    with pytest.raises(ValueError, match="initial: expected 4 states, one per layer and direction, got 0"):
+        module.apply(variables, X, initial=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"layers": 0}, ValueError, "layers: expected at least 1, got 0"),
+        ({"layers": 1.5}, TypeError, "layers: expected a whole number"),
+        ({"features": 0}, ValueError, "features: expected at least 1, got 0"),
+        ({"features": (4,)}, TypeError, "features: expected a whole number"),
+        ({"dropout": 1.5}, ValueError, r"dropout: expected a number in \[0, 1\), got 1\.5"),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_layers_are_named(kind, settings, error, message):
+    with pytest.raises(error, match=message):
+        KINDS[kind](**{"features": 4, **settings}).init(jax.random.key(0), X)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("x", [X[0], X[..., :0]])
+def test_what_is_no_batch_of_sequences_is_named(kind, x):
+    with pytest.raises(
+        ValueError, match=r"x: expected sequences of shape \[batch, time, inputs\] with .*, got the shape"
+    ):
+        KINDS[kind](4).init(jax.random.key(0), x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("batch", "time"), [(0, 5), (3, 0)])
+def test_no_sequences_and_no_steps(kind, batch, time):
+    module, variables = layers(kind, layers=2, bidirectional=True)
+
+    def loss(variables):
+        outputs, states = module.apply(variables, X[:batch, :time])
+        return outputs.sum() + sum(leaf.sum() for leaf in jax.tree.leaves(states)), outputs
+
+    gradient, outputs = jax.jit(jax.grad(loss, has_aux=True))(variables)
+    assert outputs.shape == (batch, time, 8)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_a_learnt_activation():
+    class Learnt(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            slope = self.param("slope", linen.initializers.ones_init(), (1, 4))
+            return sx.nn.RNN(4, activation=lambda a: jnp.tanh(slope * a))(x)[0]
+
+    variables = Learnt().init(jax.random.key(0), X)
+    gradient = jax.jit(jax.grad(lambda v: Learnt().apply(v, X).sum()))(variables)["params"]["slope"]
+    assert (np.abs(gradient) > 1e-4).all()

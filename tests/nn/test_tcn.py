@@ -65,6 +65,41 @@ def test_dropout_drops_whole_channels_only_in_training():
     assert not np.allclose(runs[0], module.apply(variables, X))
 
 
-def test_images_are_refused():
-    with pytest.raises(ValueError, match=r"x: expected sequences of shape \[batch, time, channels\], got"):
-        sx.nn.TCN((4,)).init(jax.random.key(0), X[..., None])
+@pytest.mark.parametrize("x", [X[..., None], X[..., :0]])
+def test_images_and_sequences_of_nothing_are_refused(x):
+    with pytest.raises(ValueError, match=r"x: expected sequences of shape \[batch, time, channels\] with .*, got"):
+        sx.nn.TCN((4,)).init(jax.random.key(0), x)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"features": 4}, TypeError, "features: expected a sequence of widths"),
+        ({"features": ()}, ValueError, "features: expected the channels of one block at least"),
+        ({"features": (4, 0)}, ValueError, r"features\[1\]: expected at least 1"),
+        ({"kernel": 0}, ValueError, "kernel: expected at least 1, got 0"),
+        ({"kernel": (3,)}, TypeError, "kernel: expected a whole number"),
+        ({"dropout": 1.5}, ValueError, r"dropout: expected a number in \[0, 1\), got 1\.5"),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_network_are_named(settings, error, message):
+    with pytest.raises(error, match=message):
+        sx.nn.TCN(**{"features": (4,), **settings}).init(jax.random.key(0), X)
+
+
+def test_receptive_fields_of_nothing_are_refused():
+    assert receptive_field(3, 0) == 1
+    with pytest.raises(ValueError, match="kernel: expected at least 1, got 0"):
+        receptive_field(0, 1)
+    with pytest.raises(ValueError, match="levels: expected at least 0, got -1"):
+        receptive_field(3, -1)
+
+
+@pytest.mark.parametrize(("batch", "time"), [(0, 20), (2, 0)])
+def test_no_sequences_and_no_steps(batch, time):
+    module = sx.nn.TCN((4, 4))
+    variables = module.init(jax.random.key(0), X)
+    assert module.apply(variables, X[:batch, :time]).shape == (batch, time, 4)
+    gradient = jax.grad(lambda v: module.apply(v, X[:batch, :time]).sum())(variables)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))

@@ -91,3 +91,53 @@ def test_bad_sizes_are_named():
         sx.nn.Decoder(11, 8, 1, 2, 5).init(jax.random.key(0), TOKENS)
     with pytest.raises(ValueError, match="heads: 3 heads do not divide a width of 8"):
         sx.nn.Attention(3).init(jax.random.key(0), X)
+
+
+@pytest.mark.parametrize(
+    ("module", "x", "error", "message"),
+    [
+        (sx.nn.Attention(0), X, ValueError, "heads: expected at least 1, got 0"),
+        (sx.nn.Attention(2.0), X, TypeError, "heads: expected a whole number"),
+        (sx.nn.Attention(2, dropout=1.5), X, ValueError, r"dropout: expected a number in \[0, 1\), got 1\.5"),
+        (sx.nn.Attention(2), X[0], ValueError, r"x: expected sequences of shape \[batch, time, width\], got"),
+        (sx.nn.Block(2), X[0], ValueError, r"x: expected sequences of shape \[batch, time, width\], got"),
+        (sx.nn.Block(2, expansion=0), X, ValueError, "expansion: expected at least 1, got 0"),
+        (sx.nn.Decoder(0), TOKENS, ValueError, "vocabulary: expected at least 1, got 0"),
+        (sx.nn.Decoder(11, 0), TOKENS, ValueError, "features: expected at least 1, got 0"),
+        (sx.nn.Decoder(11, layers=-1), TOKENS, ValueError, "layers: expected at least 0, got -1"),
+        (sx.nn.Decoder(11, heads=0), TOKENS, ValueError, "heads: expected at least 1, got 0"),
+        (sx.nn.Decoder(11, context=0), TOKENS, ValueError, "context: expected at least 1, got 0"),
+        (sx.nn.Decoder(11, dropout=1.5), TOKENS, ValueError, r"dropout: expected a number in \[0, 1\), got 1\.5"),
+        (sx.nn.Decoder(11), np.int32(1), ValueError, r"tokens: expected \[batch, time\]"),
+        (sx.nn.Decoder(11), X[..., 0], TypeError, "tokens: expected whole numbers, got float32"),
+    ],
+)
+def test_what_makes_no_network_is_named(module, x, error, message):
+    with pytest.raises(error, match=message):
+        module.init(jax.random.key(0), x)
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (np.ones((6, 2), bool), ValueError, r"mask: expected the shape \[batch, time\] = \(2, 6\), got \(6, 2\)"),
+        (np.ones((2, 6), np.float32), TypeError, "mask: expected booleans"),
+    ],
+)
+def test_bad_masks_are_named(mask, error, message):
+    with pytest.raises(error, match=message):
+        sx.nn.Attention(2).init(jax.random.key(0), X, mask=mask)
+
+
+@pytest.mark.parametrize(("batch", "time"), [(0, 6), (2, 0)])
+def test_no_sequences_and_no_steps(batch, time):
+    decoder = sx.nn.Decoder(11, 8, 1, 2, 6)
+    variables = drawn(decoder, TOKENS)
+
+    def loss(variables):
+        logits = decoder.apply(variables, TOKENS[:batch, :time])
+        return logits.sum(), logits
+
+    gradient, logits = jax.jit(jax.grad(loss, has_aux=True))(variables)
+    assert logits.shape == (batch, time, 11)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))

@@ -82,10 +82,60 @@ def test_bfloat16_keeps_its_dtype():
     np.testing.assert_allclose(half.astype(np.float32), attention(*operand, causal=True), 0.05, 0.05)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    "sizes",
+    [{"queries": 0}, {"queries": 0, "keys": 40}, {"batch": 0}, {"heads": 0}, {"queries": 0, "keys": 0}, {"keys": 0}],
+    ids=str,
+)
+def test_what_is_empty_gives_what_the_formula_gives(sizes, causal, x64):
+    q, k, v = operands(**sizes)
+
+    def stock(q, k, v):
+        scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / 2
+        seen = jnp.tril(jnp.ones(scores.shape, bool), k.shape[1] - q.shape[1]) | (not causal)
+        weights = jnp.where(seen, jax.nn.softmax(jnp.where(seen, scores, -1e300)), 0)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+
+    ours, theirs = (
+        jax.jit(jax.value_and_grad(lambda *a, f=f: jnp.cos(f(*a)).sum(), (0, 1, 2)))(q, k, v)
+        for f in (lambda *a: attention(*a, causal=causal), stock)
+    )
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, 1e-10, 1e-12, strict=True)
+
+
+def test_without_a_width_all_keys_weigh_the_same():
+    q, k, v = operands(dtype=np.float32)
+    y = attention(q[..., :0], k[..., :0], v)
+    np.testing.assert_allclose(y, np.broadcast_to(v.mean(1, keepdims=True), v.shape), 1e-5, 1e-5)
+
+
+def test_dtypes_are_promoted():
+    q, k, v = operands(dtype=np.float32)
+    y = attention(jnp.asarray(q, jnp.bfloat16), k, v)
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, attention(q, k, v), 0.05, 0.05)
+    gradient = jax.grad(lambda q: attention(q, k, v).sum())(jnp.asarray(q, jnp.bfloat16))
+    assert gradient.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_mask_of_whole_numbers_is_one_of_booleans_and_a_floating_one_refused(causal):
+    operand = operands(dtype=np.float32)
+    mask = np.array([2, 1, 0, 1, 1])[None, None, None]
+    np.testing.assert_array_equal(
+        attention(*operand, causal=causal, mask=mask), attention(*operand, causal=causal, mask=mask != 0)
+    )
+    with pytest.raises(TypeError, match="mask: expected booleans, true where something is real, got float32"):
+        attention(*operand, mask=np.where(mask, 0, -np.inf).astype(np.float32), causal=causal)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda q, k, v: (q[0], k, v), "query, key and value: expected"),
+        (lambda q, k, v: (1.0, k, v), r"query, key and value: expected .* got the shapes \(\),"),
         (lambda q, k, v: (q[:1], k, v), "query, key and value: expected"),
         (lambda q, k, v: (q, k[:, :2], v), "query, key and value: expected"),
         (lambda q, k, v: (q[..., :2], k, v), "query, key and value: expected"),

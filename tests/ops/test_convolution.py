@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
@@ -45,7 +46,7 @@ def assert_equal(ours, stock, tolerance=1e-12):
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(stock), strict=True):
         assert a.shape == b.shape
         assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, tolerance, tolerance * (1 + np.abs(b).max()))
+        np.testing.assert_allclose(a, b, tolerance, tolerance * (1 + np.abs(b).max(initial=0)))
 
 
 @st.composite
@@ -131,12 +132,19 @@ def test_no_output_of_a_causal_convolution_sees_a_later_input(x64):
         (((2, 5, 4), (3, 3, 4, 5)), {}, "x and kernel: expected"),
         (((2, 5, 4), (3, 3, 5)), {}, "groups: 1 groups of 3 channels"),
         (((2, 5, 4), (3, 2, 5)), {"groups": 2}, "groups: 2 groups .* divide 4 channels and 5 features"),
-        (((2, 5, 4), (3, 4, 5)), {"groups": 0}, "groups: 0 groups"),
-        (((2, 5, 4), (3, 4, 5)), {"strides": (1, 1)}, "strides: expected a number of at least 1, or one per axis"),
-        (((2, 5, 4), (3, 4, 5)), {"dilation": 0}, "dilation: expected a number of at least 1"),
-        (((2, 5, 5, 4), (3, 3, 4, 5)), {"padding": "CAUSAL"}, "padding: expected one of 'SAME', 'VALID' or"),
+        (((2, 5, 4), (3, 4, 5)), {"groups": 0}, "groups: expected at least 1, got 0"),
+        (((2, 5, 4), (0, 4, 5)), {}, "kernel: expected a window of at least 1 along each axis"),
+        (
+            ((2, 5, 4), (3, 4, 5)),
+            {"strides": (1, 1)},
+            "strides: expected a whole number of at least 1, or one per axis",
+        ),
+        (((2, 5, 4), (3, 4, 5)), {"strides": -2}, "strides: expected a whole number of at least 1"),
+        (((2, 5, 4), (3, 4, 5)), {"dilation": 0}, "dilation: expected a whole number of at least 1"),
+        (((2, 5, 5, 4), (3, 3, 4, 5)), {"padding": "CAUSAL"}, "padding: expected one of 'SAME', 'VALID', a"),
         (((2, 5, 4), (3, 4, 5)), {"padding": "same"}, "padding: expected one of 'SAME', 'VALID', 'CAUSAL'"),
-        (((2, 5, 4), (3, 4, 5)), {"padding": [(1, 1), (1, 1)]}, r"padding: expected 1 \(low, high\) pairs"),
+        (((2, 5, 4), (3, 4, 5)), {"padding": [(1, 1), (1, 1)]}, r"padding: .* pair per axis of space \(1\), got"),
+        (((2, 5, 4), (3, 4, 5)), {"padding": (1, 1)}, r"padding: .* axis of space \(1\), got \(1, 1\)"),
         (((2, 5, 4), (3, 4, 5)), {"padding": "VALID", "dilation": 3}, r"kernel: a window of \[7\] does not fit"),
     ],
 )
@@ -144,6 +152,76 @@ def test_bad_input_names_the_argument(shapes, settings, message):
     x, kernel = (np.zeros(shape, np.float32) for shape in shapes)
     with pytest.raises(ValueError, match=message):
         conv(x, kernel, **settings)
+
+
+@pytest.mark.parametrize("name", ["strides", "padding", "dilation", "groups"])
+@pytest.mark.parametrize("value", [1.5, None, True])
+def test_what_is_no_whole_number_names_the_argument(name, value):
+    x, kernel = operands((5,), (3,), 4, dtype=np.float32)
+    with pytest.raises(TypeError, match=rf"{name}: expected .*, got {value}"):
+        conv(x, kernel, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "flax"),
+    [
+        ({"padding": 1}, {}),
+        ({"padding": (np.int64(2), 0)}, {"padding": (2, 0)}),
+        ({"padding": (1, (0, 2))}, {}),
+        ({"padding": ((2, 1), (0, 0)), "strides": np.int64(2)}, {}),
+        ({"strides": np.array([2, 1]), "padding": 3, "dilation": np.int32(2)}, {"strides": (2, 1)}),
+    ],
+    ids=str,
+)
+def test_numbers_are_taken_as_by_flax(settings, flax):
+    x, kernel = operands((6, 5), (3, 2), dtype=np.float32)
+    known = {"padding": settings["padding"], "strides": int(np.max(settings.get("strides", 1))), **flax}
+    known["kernel_dilation"] = int(settings.get("dilation", 1))
+    module = linen.Conv(3, (3, 2), use_bias=False, **known)
+    np.testing.assert_allclose(conv(x, kernel, **settings), module.apply({"params": {"kernel": kernel}}, x), 1e-4, 1e-5)
+
+
+EMPTY = [
+    ((2, 5, 4, 0), (3, 2, 0, 3), {}),
+    ((2, 5, 4, 4), (3, 2, 4, 0), {}),
+    ((2, 5, 4, 0), (3, 2, 0, 2), {"feature_group_count": 2}),
+    ((2, 5, 4, 18), (3, 2, 2, 0), {"feature_group_count": 9}),
+    ((2, 5, 4, 3), (3, 2, 1, 0), {"feature_group_count": 3}),
+    ((0, 5, 4, 2), (3, 2, 2, 3), {}),
+    ((0, 5, 4, 2), (3, 2, 1, 2), {"feature_group_count": 2}),
+    ((2, 0, 4, 2), (3, 2, 2, 3), {}),
+    ((2, 5, 4, 2), (7, 2, 2, 3), {"padding": "VALID"}),
+    ((2, 5, 4, 8), (7, 2, 4, 2), {"padding": "VALID", "feature_group_count": 2}),
+    ((2, 5, 4, 8), (7, 2, 8, 2), {"padding": "VALID", "window_strides": (2, 1)}),
+    ((2, 5, 4, 2), (3, 2, 2, 3), {"padding": ((-2, -2), (0, 0))}),
+    ((2, 5, 4, 2), (3, 2, 2, 3), {"padding": ((-5, -2), (0, 0)), "lhs_dilation": (2, 1)}),
+]
+
+
+@pytest.mark.parametrize(("input_shape", "kernel_shape", "settings"), EMPTY)
+def test_what_is_empty_is_so_for_lax_too(input_shape, kernel_shape, settings, x64):
+    x, kernel = (np.random.default_rng(0).normal(size=shape) for shape in (input_shape, kernel_shape))
+    settings = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": NUMBERS[2], **settings}
+    assert_as_lax(x, kernel, **settings)
+    lanes = with_gradients(
+        jax.vmap(partial(conv_general_dilated, **settings)), np.stack([x, x]), np.stack([kernel] * 2)
+    )
+    stock = with_gradients(
+        jax.vmap(partial(lax.conv_general_dilated, **settings)), np.stack([x, x]), np.stack([kernel] * 2)
+    )
+    assert_equal(lanes, stock)
+
+
+def test_shapes_that_do_not_fit_are_refused_where_one_is_empty_too():
+    with pytest.raises(ValueError, match="lhs feature dimension size"):
+        conv_general_dilated(np.zeros((2, 5, 0)), np.zeros((3, 4, 5)), (1,), "SAME", dimension_numbers=NUMBERS[1])
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (-1,)])
+def test_strides_that_fit_no_form_are_refused_by_lax(strides):
+    x, kernel = operands((5,), (3,), dtype=np.float32)
+    with pytest.raises((TypeError, ValueError), match=r"stride|same"):
+        conv_general_dilated(x, kernel, strides, "VALID", dimension_numbers=NUMBERS[1])
 
 
 @pytest.mark.parametrize(

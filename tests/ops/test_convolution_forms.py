@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from stepax.ops import convolution_forms as forms
+from stepax.program import equations
 
+FORM_1 = forms.Form((1,), ((34, 35),), (1,), (1,), 1, None)
 FORM = forms.Form((1, 1), ((1, 1), (1, 1)), (1, 1), (1, 1), 1, None)
+
+
+def numbers(*shape):
+    return np.random.default_rng(sum(shape)).normal(size=shape)
 
 
 def operands(channels, features, groups=1, space=(5, 4)):
@@ -72,6 +78,47 @@ def test_batches_are_cut_into_equal_parts():
     of = lambda batch, size=forms.LARGE: forms._parts(jax.ShapeDtypeStruct((batch, size), np.float32))  # noqa: E731
     assert [of(batch) for batch in (128, 60, 9, 7, 11)] == [8, 6, 3, 7, 1]
     assert of(128, 1) == 1
+
+
+LARGE_WINDOWS = {
+    "depthwise": ((2, 90, 3), (70, 1, 6), FORM_1._replace(groups=3)),
+    "depthwise, in two dimensions": ((1, 12, 11, 2), (9, 8, 1, 2), FORM._replace(groups=2, strides=(2, 1))),
+    "few channels": ((2, 90, 2), (81, 2, 3), FORM_1._replace(padding=((80, 0),))),
+    "larger than the input": ((2, 5, 4), (70, 4, 3), FORM_1._replace(padding=((35, 36),))),
+    "larger and dilated": ((2, 5, 1), (65, 1, 3), FORM_1._replace(padding=((64, 66),), dilation=(2,), strides=(2,))),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_WINDOWS)
+def test_large_windows_equal_lax(name, x64):
+    input_shape, kernel_shape, form = LARGE_WINDOWS[name]
+    x, kernel = numbers(*input_shape), numbers(*kernel_shape)
+    stock = forms.stock_conv(x, kernel, form=form)
+    ours = jax.jit(lambda x, k: forms.conv_on_cpu(x, k, form=form))(x, kernel)
+    np.testing.assert_allclose(ours, stock, 1e-11, 1e-11)
+    settings, g = {"form": form, "window": kernel_shape[:-2]}, numbers(*stock.shape)
+    ours = jax.jit(lambda x, g: forms.kernel_gradient_on_cpu(x, g, **settings))(x, g)
+    np.testing.assert_allclose(ours, forms.stock_kernel_gradient(x, g, **settings), 1e-11, 1e-11)
+
+
+@pytest.mark.parametrize(("channels", "groups", "length"), [(4, 4, 2000), (1, 1, 2000), (4, 1, 20)])
+def test_a_program_grows_with_its_window_up_to_a_limit_only(channels, groups, length):
+    def size(window):
+        """The equations of a convolution and of its gradient by the kernel."""
+        form = FORM_1._replace(groups=groups, padding=((window - 1, 0),))
+        x, g = (jax.ShapeDtypeStruct((2, length, n), np.float32) for n in (channels, 4))
+        kernel = jax.ShapeDtypeStruct((window, channels // groups, 4), np.float32)
+        settings = {"form": form, "window": (window,)}
+        programs = (
+            jax.make_jaxpr(lambda x, k: forms.conv_on_cpu(x, k, form=form))(x, kernel),
+            jax.make_jaxpr(lambda x, g: forms.kernel_gradient_on_cpu(x, g, **settings))(x, g),
+        )
+        return sum(len(list(equations(program.jaxpr))) for program in programs)
+
+    # In two windows of the same rest after whole rounds only numbers differ.
+    many, more = (size(forms.MOST_PLACES + extra) for extra in (63, 1023))
+    assert many == more
+    assert more < 600
 
 
 def test_few_products_are_summed_and_many_convolved():

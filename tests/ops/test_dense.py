@@ -76,6 +76,42 @@ def test_dtypes_are_promoted_as_by_matmul():
         assert product(jnp.ones((2, 2), a), jnp.ones((2, 2), b)).dtype == jnp.promote_types(a, b)
 
 
+@pytest.mark.parametrize("leading", [(), (3,), (0,), (2, 0), (0, 3)])
+@pytest.mark.parametrize(("inputs", "features"), [(0, 3), (3, 0), (0, 0), (2, 3)])
+def test_what_is_empty_is_so_for_matmul_too(leading, inputs, features, x64):
+    random = np.random.default_rng(0)
+    operands = [random.normal(size=shape) for shape in ((*leading, inputs), (inputs, features), (features,))]
+
+    def gradients(layer):
+        return jax.value_and_grad(lambda *a: jnp.cos(layer(*a)).sum(), (0, 1, 2))
+
+    def stock(x, kernel, bias):
+        return x @ kernel + jnp.broadcast_to(bias, (*leading, features))
+
+    lanes = [np.stack([a, a]) for a in operands]
+    for run, arguments in ((jax.jit, operands), (lambda f: jax.jit(jax.vmap(f)), lanes)):
+        ours, theirs = (jax.tree.leaves(run(gradients(layer))(*arguments)) for layer in (dense, stock))
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(a, b, 1e-12, strict=True)
+
+
+def test_a_batch_of_any_size_can_be_exported():
+    (rows,) = jax.export.symbolic_shape("rows")
+    shapes = [jax.ShapeDtypeStruct(shape, np.float32) for shape in ((rows, 4, 2), (2, 3), (3,))]
+    exported = jax.export.export(jax.jit(dense))(*shapes)
+    assert exported.call(np.ones((5, 4, 2), np.float32), np.ones((2, 3), np.float32), np.ones(3, np.float32)).shape == (
+        5,
+        4,
+        3,
+    )
+
+
+@pytest.mark.parametrize("shapes", [((2, 3), (2, 3)), ((3,), (3, 2)), ((1, 2, 3), (3, 2))])
+def test_operands_of_a_product_that_do_not_fit_are_named(shapes):
+    with pytest.raises(ValueError, match=r"a and b: expected the shapes \[n, k\] and \[k, m\], got"):
+        product(*(jnp.zeros(shape) for shape in shapes))
+
+
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
@@ -84,6 +120,7 @@ def test_dtypes_are_promoted_as_by_matmul():
             r"kernel: expected .* for x of shape \(2, 3\), got \(4, 5\)",
         ),
         (((2, 3), (3,), (5,)), "kernel: expected"),
+        (((), (3, 5), (5,)), "x: expected the shape"),
         (((2, 3), (3, 5), (3,)), r"bias: expected the shape \(5,\), got \(3,\)"),
     ],
 )

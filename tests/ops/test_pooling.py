@@ -120,14 +120,65 @@ def test_padding_never_wins():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (((2,),), r"window \(2,\) and strides \(2,\): expected one number per axis of space"),
-        (((2, 2), (1,)), r"strides \(1,\): expected one number per axis"),
-        (((2, 2), None, "FULL"), "padding: expected 'VALID' or 'SAME', got 'FULL'"),
-        (((4, 2),), r"window: \(4, 2\) is larger than the input's space \(3, 3\)"),
-        (((2, 0),), "window: expected sizes of at least 1"),
-        (((2, 2), (0, 1)), "strides: expected sizes of at least 1"),
+        (((2,),), r"window: expected a whole number of at least 1, or one per axis of space \(2\), got \(2,\)"),
+        (((2, 2), (1,)), "strides: expected .* one per axis"),
+        (((2, 2), None, "FULL"), "padding: expected one of 'SAME', 'VALID', a number, .*, got 'FULL'"),
+        (((2, 2), None, "CAUSAL"), "padding: expected"),
+        (((2, 2), None, (1, 1, 1)), "padding: expected"),
+        (((2, 3), None, ((0, 2), 1)), r"padding: expected numbers of at least 0, smaller than the window \(2, 3\)"),
+        (((2, 3), None, -1), "padding: expected numbers of at least 0"),
+        (((4, 2),), r"window: \(4, 2\) is larger than the input's space \(3, 3\); use"),
+        (((6, 2), None, (1, 0)), r"window: \(6, 2\) is larger than the input's space \(3, 3\) with padding"),
+        (((2, 0),), "window: expected a whole number of at least 1"),
+        ((0,), "window: expected a whole number of at least 1"),
+        (((2, 2), (0, 1)), "strides: expected a whole number of at least 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(pool, arguments, message):
     with pytest.raises(ValueError, match=message):
         pool(jnp.zeros((1, 3, 3, 1)), *arguments)
+
+
+@pytest.mark.parametrize("pool", OURS.values())
+@pytest.mark.parametrize("arguments", [(2.5,), ((2, 2), "2"), ((2, 2), 1, None), ((2, 2), 1, (1, 0.5))])
+def test_what_is_no_whole_number_is_refused(pool, arguments):
+    name = ("window", "strides", "padding")[len(arguments) - 1]
+    with pytest.raises(TypeError, match=f"{name}: expected"):
+        pool(jnp.zeros((1, 3, 3, 1)), *arguments)
+
+
+@pytest.mark.parametrize("pool", OURS.values())
+def test_an_input_without_space_is_refused(pool):
+    with pytest.raises(ValueError, match=r"x: expected the shape \[batch, \*space, channels\], got \(3, 3\)"):
+        pool(jnp.zeros((3, 3)), 2)
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_one_number_holds_for_all_axes(kind):
+    x = distinct((7, 5))
+    np.testing.assert_array_equal(OURS[kind](x, np.int64(2), 1), OURS[kind](x, (2, 2), (1, 1)))
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize(("window", "strides"), [((2, 3), (2, 3)), ((3, 3), (1, 2)), ((5, 4), (2, 2))])
+@pytest.mark.parametrize(("padding", "pairs"), [(1, ((1, 1), (1, 1))), ((0, (1, 2)), ((0, 0), (1, 2)))])
+def test_padding_in_numbers_is_that_of_flax(kind, window, strides, padding, pairs):
+    x = distinct((6, 5))
+    ours = with_gradient(lambda x: OURS[kind](x, window, strides, padding), x)
+    flax = with_gradient(lambda x: FLAX[kind](x, window, strides, pairs), x)
+    for a, b in zip(ours, flax, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("kind", OURS)
+@pytest.mark.parametrize("shape", [(0, 6, 6, 2), (2, 6, 6, 0), (2, 0, 6, 2)])
+@pytest.mark.parametrize(
+    ("window", "strides"), [((2, 2), (2, 2)), ((2, 3), (1, 2)), ((5, 5), (5, 5)), ((5, 5), (1, 1))]
+)
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+def test_what_is_empty_is_so_for_flax_too(kind, shape, window, strides, padding):
+    x = jnp.zeros(shape)
+    ours = with_gradient(lambda x: OURS[kind](x, window, strides, padding), x)
+    flax = with_gradient(lambda x: FLAX[kind](x, window, strides, padding), x)
+    assert [a.shape for a in ours] == [b.shape for b in flax]

@@ -1,5 +1,7 @@
 """Whole sequences equal the step-by-step form and PyTorch's layers, in values and gradients."""
 
+import gc
+import weakref
 from functools import partial
 
 import jax
@@ -188,3 +190,148 @@ def test_bad_states_and_masks_name_the_argument():
         lstm(*arguments, (h, c[:2]))
     with pytest.raises(ValueError, match=r"mask: expected the shape \(3, 5\), got \(5, 3\)"):
         lstm(*arguments, (h, c), mask=MASK.T)
+
+
+def parts(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    ("batch", "time", "inputs"), [(3, 0, 2), (3, 0, 6), (0, 5, 2), (0, 5, 6), (0, 0, 2), (3, 5, 0)]
+)
+def test_what_is_empty(name, batch, time, inputs, reverse, x64):
+    """The outputs of no steps, and as last state the first: each with the gradient that JAX gives a scan."""
+    _, *weights, state = operands(name, inputs=inputs)
+    x, state = np.ones((batch, time, inputs)), jax.tree.map(lambda part: part[:batch], state)
+
+    def steps(x, *weights, state):
+        settings = {"reverse": reverse}
+        if time and batch:
+            return by_steps(name, x, *weights, state, **settings)
+        # Nothing is computed: zeros in the shapes of the outputs, and the first state where there are no steps.
+        return jnp.zeros((batch, time, HIDDEN)), jax.tree.map(jnp.asarray, state)
+
+    def both(layer, *operands):
+        def loss(x, weights, state):
+            results = layer(x, *weights, state)
+            return scalar(results), results
+
+        return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(*operands)
+
+    expected = both(lambda *a: steps(*a[:-1], state=a[-1]), x, tuple(weights), state)
+    layer = partial(LAYERS[name][0], reverse=reverse)
+    assert_close(jax.jit(partial(both, layer))(x, tuple(weights), state), expected)
+    lanes = jax.tree.map(lambda a: np.stack([a, a]), (x, tuple(weights), state))
+    for lane in (0, 1):
+        found = jax.jit(jax.vmap(partial(both, layer)))(*lanes)
+        assert_close(jax.tree.map(lambda a, lane=lane: a[lane], found), expected)
+
+
+def learnt_activation(slope):
+    return lambda a: jnp.where(a > 0, a, slope * a)
+
+
+@pytest.mark.parametrize(
+    ("slope", "inputs"), [(0.2, NARROW), (np.array([[0.1, 0.2, 0.3, 0.4]]), WIDE)], ids=["a number", "one per unit"]
+)
+def test_an_activation_may_be_learnt(slope, inputs, x64):
+    x, kernel, recurrent, bias, state = operands("rnn", inputs=inputs)
+
+    def loss(layer):
+        def run(slope, x, kernel):
+            return scalar(layer(x, kernel, recurrent, bias, state, activation=learnt_activation(slope), mask=MASK))
+
+        return jax.value_and_grad(run, (0, 1, 2))
+
+    def stock(x, kernel, recurrent, bias, state, *, activation, mask):
+        outputs = []
+        for t in range(TIME):
+            new = activation(x[:, t] @ kernel + state @ recurrent + bias[None])
+            state = jnp.where(mask[:, t, None], new, state)
+            outputs.append(state)
+        return jnp.stack(outputs, 1), state
+
+    slope = jnp.asarray(slope)
+    expected = loss(stock)(slope, x, kernel)
+    for run in (lambda f: f, jax.jit):
+        assert_close(run(loss(rnn))(slope, x, kernel), expected)
+    lanes = jax.jit(jax.vmap(loss(rnn), (0, None, None)))(jnp.stack([slope, slope]), x, kernel)
+    assert_close(jax.tree.map(lambda a: a[1], lanes), expected)
+
+
+def test_an_activation_that_closes_over_what_is_traced_and_not_floating(x64):
+    arguments = operands("rnn")
+
+    @jax.jit
+    def run(bent, x):
+        return jax.grad(lambda x: rnn(x, *arguments[1:], activation=lambda a: jnp.where(bent, a, 2 * a))[1].sum())(x)
+
+    double = jax.grad(lambda x: rnn(x, *arguments[1:], activation=lambda a: 2 * a)[1].sum())(arguments[0])
+    np.testing.assert_allclose(run(False, arguments[0]), double, 1e-12)
+
+
+def test_a_fixed_activation_keeps_the_gradient_made_for_loops_and_nothing_of_it_stays():
+    arguments = operands("rnn", np.float32)
+
+    def program(activation):
+        return str(jax.make_jaxpr(lambda x: rnn(x, *arguments[1:], activation=activation)[0])(arguments[0]))
+
+    class Activation:
+        def __call__(self, a):
+            return jnp.tanh(a)
+
+    activation = Activation()
+    assert "custom_vjp" in program(activation)
+    dead = weakref.ref(activation)
+    del activation
+    jax.clear_caches()
+    gc.collect()
+    assert dead() is None
+
+
+@pytest.mark.parametrize(
+    ("activation", "error", "message"),
+    [
+        ("tanh", TypeError, "activation: expected a function of an array, got 'tanh'"),
+        (lambda a: a.sum(), ValueError, r"activation: expected float32\[3, 4\] for the same, got float32\[\]"),
+        (lambda a: a > 0, ValueError, r"activation: expected float32\[3, 4\] for the same, got bool\[3, 4\]"),
+    ],
+)
+def test_what_is_no_activation_is_refused(activation, error, message):
+    with pytest.raises(error, match=message):
+        rnn(*operands("rnn", np.float32), activation=activation)
+
+
+@pytest.mark.parametrize("initial", [(np.zeros((3, 4)),), (np.zeros((3, 4)),) * 3, np.zeros((2, 3, 4)), 0])
+def test_a_first_state_of_an_lstm_is_a_pair(initial):
+    *arguments, _ = operands("lstm", np.float32)
+    with pytest.raises(ValueError, match=r"initial: expected a pair \(h, c\), got"):
+        lstm(*arguments, initial)
+
+
+@pytest.mark.parametrize(("name", "place"), [("rnn", "initial"), ("gru", "initial"), ("lstm", r"initial\[1\]")])
+def test_a_first_state_that_is_no_array_is_refused(name, place):
+    *arguments, state = operands(name, np.float32)
+    with pytest.raises(TypeError, match=rf"{place}: expected an array of shape \(3, 4\), got tuple"):
+        LAYERS[name][0](*arguments, (parts(state)[0], (state,)) if name == "lstm" else (state,))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_masks_of_whole_numbers_and_floating_ones(name):
+    *arguments, state = operands(name, np.float32)
+    layer = LAYERS[name][0]
+    assert_close(layer(*arguments, state, mask=MASK.astype(int)), layer(*arguments, state, mask=MASK))
+    with pytest.raises(TypeError, match="mask: expected booleans"):
+        layer(*arguments, state, mask=MASK.astype(np.float32))
+
+
+def test_whole_numbers_alone_are_refused_and_a_vector_of_weights_too():
+    with pytest.raises(TypeError, match="x and the weights: expected floating numbers, got int32 and int32"):
+        rnn(*(np.ones(np.shape(a), np.int32) for a in operands("rnn")))
+    x, kernel, recurrent, bias, _ = operands("rnn", np.float32)
+    with pytest.raises(
+        ValueError, match=r"recurrent_kernel: expected the shape \[hidden, gates · hidden\], got \(4,\)"
+    ):
+        rnn(x, kernel, recurrent[0], bias)

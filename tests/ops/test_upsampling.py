@@ -59,6 +59,8 @@ def test_derivatives(x64):
     [
         (lambda: upsample(inputs(2, 3), 2), r"x: expected the shape \[batch, \*space, channels\], got \(2, 3\)"),
         (lambda: upsample(inputs(2, 3, 1), 0), "factor: expected at least 1, got 0"),
+        (lambda: depth_to_space(inputs(2, 3, 1), -1), "factor: expected at least 1, got -1"),
+        (lambda: space_to_depth(inputs(3), 1), "x: expected the shape"),
         (lambda: upsample(inputs(2, 3, 1), 2, method="cubic"), "method: expected 'nearest' or 'linear', got 'cubic'"),
         (lambda: depth_to_space(inputs(2, 3, 3, 6), 2), "factor: blocks of 4 elements do not divide 6 channels"),
         (lambda: space_to_depth(inputs(2, 4, 3, 1), 2), r"factor: 2 does not divide the input's space \(4, 3\)"),
@@ -67,3 +69,26 @@ def test_derivatives(x64):
 def test_bad_input_names_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("function", [upsample, depth_to_space, space_to_depth])
+def test_a_factor_that_is_not_whole_is_refused_and_any_whole_one_taken(function):
+    with pytest.raises(TypeError, match=r"factor: expected a whole number, got 2\.0"):
+        function(inputs(2, 4, 4), 2.0)
+    np.testing.assert_array_equal(function(inputs(2, 4, 4), np.int32(2)), function(inputs(2, 4, 4), 2))
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 4), (2, 0, 4), (2, 2, 0), (0, 2, 2, 4)])
+def test_what_is_empty_stays_so(shape):
+    space = shape[1:-1]
+    x, twice, half = jnp.zeros(shape), tuple(2 * n for n in space), tuple(n // 2 for n in space)
+    blocks = 2 ** len(space)
+    for function, expected in (
+        (upsample, (shape[0], *twice, shape[-1])),
+        (partial(upsample, method="linear"), (shape[0], *twice, shape[-1])),
+        (depth_to_space, (shape[0], *twice, shape[-1] // blocks)),
+        (space_to_depth, (shape[0], *half, shape[-1] * blocks)),
+    ):
+        y, pull = jax.vjp(lambda x, f=function: f(x, 2), x)
+        assert y.shape == expected
+        assert pull(y)[0].shape == shape

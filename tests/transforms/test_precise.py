@@ -124,6 +124,20 @@ def test_what_is_no_learner_is_refused():
         precise(sx.nn.MLP((2,)))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda learner, state, batch: (sx.nn.MLP((2,)), state, batch), r"learner: expected a stepax\.Learner"),
+        (lambda learner, state, batch: (learner, state.params, batch), r"state: expected a stepax\.State"),
+        (lambda learner, state, batch: (learner, None, batch), r"state: expected a stepax\.State"),
+    ],
+    ids=["a model", "parameters", "nothing"],
+)
+def test_full_precision_names_what_is_of_another_kind(change, message):
+    with pytest.raises(TypeError, match=message):
+        full_precision(*change(*made("mlp")))
+
+
 def test_a_scaled_model_scales_in_float32():
     random = np.random.default_rng(0)
     x = (2000 + 5 * random.normal(size=(64, 2))).astype(np.float32)

@@ -5,6 +5,7 @@ from stepax.nn.activations import elu, leaky_relu, maxout, relu, sigmoid, softma
 from stepax.nn.cnn import CNN
 from stepax.nn.convolution import Conv
 from stepax.nn.dense import Dense
+from stepax.nn.dropout import Dropout
 from stepax.nn.features import feature_maps
 from stepax.nn.mlp import MLP
 from stepax.nn.normalization import BatchNorm
@@ -27,6 +28,7 @@ __all__ = [
     "Conv",
     "Decoder",
     "Dense",
+    "Dropout",
     "Perceptron",
     "conv_output_size",
     "elu",

@@ -1,7 +1,9 @@
 """Activation functions: those of ``jax.nn`` under one roof, and maxout."""
 
+import jax.numpy as jnp
 from jax.nn import elu, leaky_relu, relu, sigmoid, softmax, tanh
 
+from stepax.checks import check_count
 from stepax.typing import Array
 
 __all__ = ["elu", "leaky_relu", "maxout", "relu", "sigmoid", "softmax", "tanh"]
@@ -20,6 +22,7 @@ def maxout(x: Array, pieces: int = 2) -> Array:
         ``[…, width / pieces]``.
 
     Raises:
+        TypeError: ``pieces`` is no whole number.
         ValueError: ``pieces`` is not positive, or does not divide the width.
 
     Reference:
@@ -29,8 +32,7 @@ def maxout(x: Array, pieces: int = 2) -> Array:
     >>> print(maxout(jnp.array([1.0, 3.0, -2.0, -5.0])))
     [ 3. -2.]
     """
-    if pieces < 1:
-        raise ValueError(f"pieces: expected a positive number, got {pieces}")
-    if x.ndim == 0 or x.shape[-1] % pieces:
-        raise ValueError(f"x: expected a last axis that pieces={pieces} divides, got the shape {x.shape}")
+    check_count("pieces", pieces)
+    if jnp.ndim(x) == 0 or x.shape[-1] % pieces:
+        raise ValueError(f"x: expected a last axis that pieces={pieces} divides, got the shape {jnp.shape(x)}")
     return x.reshape(*x.shape[:-1], x.shape[-1] // pieces, pieces).max(axis=-1)

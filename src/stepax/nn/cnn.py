@@ -1,16 +1,20 @@
 """The convolutional network for images."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 from flax import linen
 
-from stepax.checks import check_dropout
+from stepax.checks import check_count, check_dropout
 from stepax.nn.convolution import Conv
 from stepax.nn.dense import Dense
+from stepax.nn.dropout import Dropout
 from stepax.nn.normalization import BatchNorm
+from stepax.nn.widths import check_widths
 from stepax.ops.pooling import max_pool
+from stepax.ops.sizes import each
 from stepax.typing import Array
 
 __all__ = ["CNN"]
@@ -30,12 +34,12 @@ class CNN(linen.Module):
             before each pooling.
         dense: Widths of the dense layers before the output.
         classes: The output's width: one logit per class (1 for a single number).
-        kernel: The window of every convolution.
-        strides: The distance between its places.
-        padding: ``"SAME"``, ``"VALID"``, or a (low, high) pair per axis.
+        kernel: The window of every convolution, one number or one per axis.
+        strides: The distance between its places, one number or one per axis.
+        padding: ``"SAME"``, ``"VALID"``, a number for all ends, or one number or (low, high) pair per axis.
         pool: ``(x, window) -> y``, such as :func:`stepax.ops.max_pool` or :func:`stepax.ops.average_pool`; ``None`` for
             no pooling.
-        window: The pooling window, also its stride.
+        window: The pooling window, also its stride, one number or one per axis.
         activation: The non-linearity.
         normalize: Whether each convolution and hidden dense layer is batch-normalised before its activation.
         dropout: The fraction of values set to zero in training, in [0, 1): after every stage (whole channels, halved)
@@ -49,46 +53,62 @@ class CNN(linen.Module):
     features: Sequence[int | Sequence[int]] = (32, 64)
     dense: Sequence[int] = (256,)
     classes: int = 10
-    kernel: tuple[int, int] = (3, 3)
-    strides: tuple[int, int] = (1, 1)
+    kernel: int | tuple[int, int] = (3, 3)
+    strides: int | tuple[int, int] = (1, 1)
     padding: Any = "SAME"
     pool: Callable[[Array, tuple[int, int]], Array] | None = max_pool
-    window: tuple[int, int] = (2, 2)
+    window: int | tuple[int, int] = (2, 2)
     activation: Callable[[Array], Array] = jax.nn.relu
     normalize: bool = False
     dropout: float = 0.0
 
     @linen.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        """From images ``[batch, height, width, channels]`` to ``[batch, classes]``."""
+        """From images ``[batch, height, width, channels]`` to ``[batch, classes]``.
+
+        Raises:
+            TypeError: A width, a window or strides are no whole numbers.
+            ValueError: They are too small or do not fit the images, or ``dropout`` is not in [0, 1).
+        """
         check_dropout(self.dropout)
+        check_count("classes", self.classes)
+        dense, kernel = check_widths("dense", self.dense), each("kernel", self.kernel, 2)
         if x.ndim != 4:
             raise ValueError(f"x: expected images of shape [batch, height, width, channels], got the shape {x.shape}")
-        for stage, widths in enumerate(self.features):
-            names = [f"{stage}"] if isinstance(widths, int) else [f"{stage}_{i}" for i in range(len(widths))]
-            for name, width in zip(names, [widths] if isinstance(widths, int) else widths, strict=True):
-                x = Conv(
-                    width, self.kernel, self.strides, self.padding, use_bias=not self.normalize, name=f"conv_{name}"
-                )(x)
+        for stage, convolutions in enumerate(self._stages()):
+            for name, width in convolutions:
+                x = Conv(width, kernel, self.strides, self.padding, use_bias=not self.normalize, name=f"conv_{name}")(x)
                 x = self._normalized(x, f"norm_{name}", train)
-                x = self._pooled(x, self.pool) if self.pool and name == names[-1] else self.activation(x)
-            if self.dropout:
-                x = linen.Dropout(
-                    self.dropout / 2, broadcast_dims=(1, 2), deterministic=not train, name=f"dropout_{stage}"
-                )(x)
-        x = x.reshape(x.shape[0], -1)
-        for i, width in enumerate(self.dense):
+                x = self._pooled(x, self.pool) if self.pool and name == convolutions[-1][0] else self.activation(x)
+            x = Dropout(self.dropout / 2, broadcast_dims=(1, 2), deterministic=not train, name=f"dropout_{stage}")(x)
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        for i, width in enumerate(dense):
             x = Dense(width, use_bias=not self.normalize, name=f"dense_{i}")(x)
             x = self.activation(self._normalized(x, f"dense_norm_{i}", train))
-            if self.dropout:
-                x = linen.Dropout(self.dropout, deterministic=not train, name=f"dense_dropout_{i}")(x)
+            x = Dropout(self.dropout, deterministic=not train, name=f"dense_dropout_{i}")(x)
         return Dense(self.classes, name="head")(x)
+
+    def _stages(self) -> list[list[tuple[str, int]]]:
+        """The convolutions before each pooling, each with its name and width."""
+        features: Any = self.features
+        if isinstance(features, str) or not isinstance(features, Iterable):
+            raise TypeError(f"features: expected a sequence such as (32, 64), got {features!r}")
+        stages = []
+        for stage, widths in enumerate(features):
+            if isinstance(widths, Iterable):
+                several = check_widths(f"features[{stage}]", widths)
+                stages.append([(f"{stage}_{i}", width) for i, width in enumerate(several)])
+            else:
+                check_count(f"features[{stage}]", widths)
+                stages.append([(f"{stage}", widths)])
+        return stages
 
     def _normalized(self, x: Array, name: str, train: bool) -> Array:
         return BatchNorm(name=name)(x, train) if self.normalize else x
 
     def _pooled(self, x: Array, pool: Callable[[Array, tuple[int, int]], Array]) -> Array:
         """The pooled activations; of what rises with its argument, those of the largest arguments alone."""
+        window: Any = each("window", self.window, 2)
         if pool is max_pool and self.activation in RISING:
-            return self.activation(pool(x, self.window))
-        return pool(self.activation(x), self.window)
+            return self.activation(pool(x, window))
+        return pool(self.activation(x), window)

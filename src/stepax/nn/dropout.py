@@ -32,13 +32,13 @@ class Dropout(linen.Module):
     @linen.compact
     def __call__(self, x: Array) -> Array:
         """Values of any shape; the result has the same."""
-        if self.deterministic or not is_on(self.rate):
+        if self.deterministic or not _is_on(self.rate):
             return x
         shape = [1 if axis in self.broadcast_dims else size for axis, size in enumerate(x.shape)]
         kept = jax.random.bernoulli(self.make_rng("dropout"), 1.0 - self.rate, shape)
         return jnp.where(kept, x / jnp.asarray(1.0 - self.rate, x.dtype), jnp.zeros_like(x))
 
 
-def is_on(rate: Any) -> bool:
+def _is_on(rate: Any) -> bool:
     """Whether there is anything to drop; of a traced rate nobody knows."""
     return isinstance(rate, jax.core.Tracer) or rate > 0

@@ -8,11 +8,15 @@ outer side (SciPy: ``"reflect"``), ``"edge"`` repeats it (``"nearest"``), ``"con
 import functools
 
 import jax.numpy as jnp
+import numpy as np
 
 from stepax.targets import host_values
 from stepax.typing import Array
 
 __all__ = ["blur", "box_blur", "edges", "filter_images", "gaussian_kernel", "sharpen", "sobel"]
+
+# The modes of ``jnp.pad`` that need no other argument and are the same at every run.
+BORDERS = ("constant", "edge", "linear_ramp", "maximum", "mean", "median", "minimum", "reflect", "symmetric", "wrap")
 
 
 def filter_images(images: Array, kernel: Array, *, border: str = "reflect") -> Array:
@@ -29,8 +33,10 @@ def filter_images(images: Array, kernel: Array, *, border: str = "reflect") -> A
         The shape of ``images``.
 
     Raises:
-        ValueError: The images have no four axes, or the kernel no two.
+        ValueError: The images have no four axes, the kernel has no two or no weights, or ``border`` is unknown.
     """
+    if border not in BORDERS:
+        raise ValueError(f"border: expected one of {', '.join(map(repr, BORDERS))}, got {border!r}")
     images, kernel = jnp.asarray(images), jnp.asarray(kernel)
     if images.ndim != 4 or kernel.ndim != 2 or not kernel.size:
         raise ValueError(
@@ -59,7 +65,7 @@ def sobel(images: Array, *, border: str = "reflect") -> tuple[Array, Array]:
         ``y`` downwards.
 
     Raises:
-        ValueError: The images have no four axes.
+        ValueError: The images have no four axes, or ``border`` is unknown.
 
     Reference:
         Sobel and Feldman, "A 3x3 Isotropic Gradient Operator for Image Processing", 1968.
@@ -81,7 +87,7 @@ def edges(images: Array, *, border: str = "reflect") -> Array:
         The shape of ``images``, never negative; its gradient is 0 where the image is flat.
 
     Raises:
-        ValueError: The images have no four axes.
+        ValueError: The images have no four axes, or ``border`` is unknown.
     """
     horizontal, vertical = sobel(images, border=border)
     square = jnp.square(horizontal) + jnp.square(vertical)
@@ -100,6 +106,7 @@ def gaussian_kernel(size: int, sigma: float) -> Array:
         ``[size]`` float32.
 
     Raises:
+        TypeError: ``size`` is no whole number.
         ValueError: ``size`` is not odd and positive, or ``sigma`` is not positive.
     """
     concrete = host_values(sigma)
@@ -123,7 +130,9 @@ def blur(images: Array, size: int = 5, sigma: float = 1.0, *, border: str = "ref
         The shape of ``images``.
 
     Raises:
-        ValueError: The images have no four axes, ``size`` is not odd and positive, or ``sigma`` is not positive.
+        TypeError: ``size`` is no whole number.
+        ValueError: The images have no four axes, ``border`` is unknown, ``size`` is not odd and positive, or
+            ``sigma`` is not positive.
     """
     weights = gaussian_kernel(size, sigma)
     return filter_images(filter_images(images, weights[None], border=border), weights[:, None], border=border)
@@ -141,7 +150,8 @@ def box_blur(images: Array, size: int = 3, *, border: str = "reflect") -> Array:
         The shape of ``images``.
 
     Raises:
-        ValueError: The images have no four axes, or ``size`` is not odd and positive.
+        TypeError: ``size`` is no whole number.
+        ValueError: The images have no four axes, ``border`` is unknown, or ``size`` is not odd and positive.
     """
     weights = jnp.full(_odd(size), 1 / size)
     return filter_images(filter_images(images, weights[None], border=border), weights[:, None], border=border)
@@ -159,7 +169,7 @@ def sharpen(images: Array, amount: float = 1.0, *, border: str = "reflect") -> A
         The shape of ``images``; values may leave the range of the input.
 
     Raises:
-        ValueError: The images have no four axes.
+        ValueError: The images have no four axes, or ``border`` is unknown.
     """
     laplacian = jnp.array([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
     identity = jnp.zeros((3, 3)).at[1, 1].set(1)
@@ -168,6 +178,8 @@ def sharpen(images: Array, amount: float = 1.0, *, border: str = "reflect") -> A
 
 def _odd(size: int) -> int:
     """The size, if it is odd and positive."""
+    if isinstance(size, bool) or not isinstance(size, int | np.integer):
+        raise TypeError(f"size: expected an odd, positive number of pixels, got {size!r}")
     if size < 1 or size % 2 == 0:
         raise ValueError(f"size: expected an odd, positive number of pixels, got {size}")
     return size

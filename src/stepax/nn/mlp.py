@@ -1,14 +1,18 @@
 """The multi-layer perceptron."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen
 
 from stepax.checks import check_dropout
 from stepax.nn.dense import Dense
+from stepax.nn.dropout import Dropout
 from stepax.nn.normalization import BatchNorm
+from stepax.nn.widths import check_widths
 from stepax.typing import Array
 
 __all__ = ["MLP"]
@@ -39,17 +43,24 @@ class MLP(linen.Module):
 
     @linen.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        """From ``[batch, …]`` (flattened) to ``[batch, features[-1]]``."""
+        """From ``[batch, …]`` (flattened) to ``[batch, features[-1]]``.
+
+        Raises:
+            TypeError: ``features`` are no whole numbers.
+            ValueError: There are none, one is below 1, ``dropout`` is not in [0, 1), or ``x`` is a scalar.
+        """
         check_dropout(self.dropout)
-        if not self.features:
+        features = check_widths("features", self.features)
+        if not features:
             raise ValueError("features: expected the output's width at least, such as (10,), got none")
-        x = x.reshape(x.shape[0], -1)
-        *hidden, last = self.features
+        if jnp.ndim(x) == 0:
+            raise ValueError("x: expected the shape [batch, …], got a scalar")
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+        *hidden, last = features
         for i, width in enumerate(hidden):
             x = Dense(width, kernel_init=self.kernel_init, bias_init=self.bias_init, name=f"dense_{i}")(x)
             if self.normalize:
                 x = BatchNorm(name=f"norm_{i}")(x, train)
             x = self.activation(x)
-            if self.dropout:
-                x = linen.Dropout(self.dropout, deterministic=not train, name=f"dropout_{i}")(x)
+            x = Dropout(self.dropout, deterministic=not train, name=f"dropout_{i}")(x)
         return Dense(last, kernel_init=self.kernel_init, bias_init=self.bias_init, name="head")(x)

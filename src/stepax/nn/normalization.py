@@ -34,7 +34,17 @@ class BatchNorm(linen.Module):
 
     @linen.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        """From ``[batch, …, channels]`` to the same; statistics are the batch's if ``train``, else the running ones."""
+        """From ``[batch, …, channels]`` to the same; statistics are the batch's if ``train``, else the running ones.
+
+        Raises:
+            ValueError: ``momentum`` is not in [0, 1], ``epsilon`` is negative, or ``x`` is a scalar.
+        """
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum: expected a number in [0, 1], got {self.momentum}")
+        if not self.epsilon >= 0:
+            raise ValueError(f"epsilon: expected a number of at least 0, got {self.epsilon}")
+        if jnp.ndim(x) == 0:
+            raise ValueError("x: expected the shape [batch, …, channels], got a scalar")
         width = x.shape[-1]
         means = self.variable("batch_stats", "mean", jnp.zeros, (width,), jnp.float32)
         variances = self.variable("batch_stats", "var", jnp.ones, (width,), jnp.float32)

@@ -1,5 +1,6 @@
 """The threshold unit and the rule that first taught it."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
+from stepax.checks import check_count
 from stepax.gradient import reduce
 from stepax.learner import Learner, State, new_state
 from stepax.model import from_linen
@@ -33,8 +35,16 @@ class Perceptron(linen.Module):
 
     @linen.compact
     def __call__(self, x: Array) -> Array:
-        """From ``[batch, …]`` (flattened) to 0 or 1, ``[batch, features]``, all in float32 at least."""
-        x = x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32))
+        """From ``[batch, …]`` (flattened) to 0 or 1, ``[batch, features]``, all in float32 at least.
+
+        Raises:
+            TypeError: ``features`` is no whole number.
+            ValueError: ``features`` is below 1, or ``x`` a scalar.
+        """
+        check_count("features", self.features)
+        if jnp.ndim(x) == 0:
+            raise ValueError("x: expected the shape [batch, …], got a scalar")
+        x = x.reshape(x.shape[0], math.prod(x.shape[1:])).astype(jnp.promote_types(x.dtype, jnp.float32))
         kernel = self.param("kernel", linen.initializers.zeros_init(), (x.shape[-1], self.features), x.dtype)
         bias = self.param("bias", linen.initializers.zeros_init(), (self.features,), x.dtype)
         return (x @ kernel + bias[None] > 0).astype(x.dtype)
@@ -55,9 +65,14 @@ def rosenblatt(model: Perceptron, rate: float = 1.0) -> Learner:
         ``loss`` is the share of wrong answers: in a step, each given before the example was learnt. It takes no
         gradient; of a ``weight`` it asks only whether it is 0.
 
+    Raises:
+        TypeError: ``model`` is no :class:`Perceptron`.
+
     Reference:
         Novikoff, On convergence proofs on perceptrons, 1962.
     """
+    if not isinstance(model, Perceptron):
+        raise TypeError(f"model: expected a stepax.nn.Perceptron, got {type(model).__name__}")
     unit = from_linen(model)
 
     def init(key: Key, batch: Any) -> State:
@@ -73,7 +88,11 @@ def rosenblatt(model: Perceptron, rate: float = 1.0) -> Learner:
             moved = {"kernel": params["kernel"] + rate * jnp.outer(x, error), "bias": params["bias"] + rate * error}
             return moved, jnp.abs(error)
 
-        x = batch["x"].reshape(batch["x"].shape[0], -1).astype(state.params["kernel"].dtype)
+        x = (
+            batch["x"]
+            .reshape(batch["x"].shape[0], math.prod(batch["x"].shape[1:]))
+            .astype(state.params["kernel"].dtype)
+        )
         weight = batch.get("weight", jnp.ones(x.shape[0]))
         params, wrong = jax.lax.scan(learn, state.params, (x, _targets(batch, model.features).astype(x.dtype), weight))
         return state._replace(params=params, step=state.step + 1), reduce(wrong, {}, batch)

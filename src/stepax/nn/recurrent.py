@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
+from stepax.checks import check_count, check_dropout
+from stepax.nn.dropout import Dropout
 from stepax.ops import recurrence
 from stepax.typing import Array, Key
 
@@ -41,20 +43,30 @@ class _Stack(linen.Module):
             one per layer and direction: layer 0 forward, layer 0 backward, layer 1 forward, and so on.
 
         Raises:
-            ValueError: The number of first states is wrong, or shapes do not fit together.
+            TypeError: ``features`` or ``layers`` is no whole number, or ``mask`` is floating.
+            ValueError: One of them is below 1, ``dropout`` is not in [0, 1), the number of first states is wrong, or
+                shapes do not fit together.
         """
+        check_count("features", self.features)
+        check_count("layers", self.layers)
+        check_dropout(self.dropout)
+        if jnp.ndim(x) != 3 or x.shape[2] == 0:
+            raise ValueError(
+                "x: expected sequences of shape [batch, time, inputs] with at least one input, got the shape "
+                f"{jnp.shape(x)}"
+            )
         directions = ("forward", "backward") if self.bidirectional else ("forward",)
         names = [(layer, direction) for layer in range(self.layers) for direction in directions]
-        if initial is not None and len(initial) != len(names):
-            raise ValueError(f"initial: expected {len(names)} states, one per layer and direction, got {len(initial)}")
+        given = len(names) if initial is None else len(initial) if hasattr(initial, "__len__") else initial
+        if given != len(names):
+            raise ValueError(f"initial: expected {len(names)} states, one per layer and direction, got {given}")
         outputs: list[Array] = []
         states = []
         for i, (layer, direction) in enumerate(names):
             if i and direction == "forward":
                 x = jnp.concatenate(outputs, axis=-1)
                 outputs = []
-                if self.dropout:
-                    x = linen.Dropout(self.dropout, deterministic=not train, name=f"dropout_{layer}")(x)
+                x = Dropout(self.dropout, deterministic=not train, name=f"dropout_{layer}")(x)
             start = None if initial is None else initial[i]
             settings = {"mask": mask, "reverse": direction == "backward"}
             output, state = self._layer(f"{direction}_{layer}", x, start, settings)

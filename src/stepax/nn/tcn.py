@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
+from stepax.checks import check_count, check_dropout
+from stepax.nn.dropout import Dropout
+from stepax.nn.widths import check_widths
 from stepax.ops.convolution import conv
 from stepax.typing import Array, Key
 
@@ -16,9 +19,19 @@ __all__ = ["TCN", "receptive_field"]
 def receptive_field(kernel: int, levels: int) -> int:
     """How many steps, itself included, an output of a :class:`TCN` sees: ``1 + 2 (kernel − 1) (2^levels − 1)``.
 
+    Args:
+        kernel: The window of every convolution.
+        levels: How many blocks.
+
+    Raises:
+        TypeError: A number is not whole.
+        ValueError: ``kernel`` is below 1 or ``levels`` negative.
+
     >>> receptive_field(kernel=3, levels=4)
     61
     """
+    check_count("kernel", kernel)
+    check_count("levels", levels, 0)
     return 1 + 2 * (kernel - 1) * (2**levels - 1)
 
 
@@ -49,17 +62,30 @@ class TCN(linen.Module):
 
     @linen.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        """From ``[batch, time, channels]`` to ``[batch, time, features[-1]]``."""
-        if x.ndim != 3:
-            raise ValueError(f"x: expected sequences of shape [batch, time, channels], got the shape {x.shape}")
-        for level, width in enumerate(self.features):
+        """From ``[batch, time, channels]`` to ``[batch, time, features[-1]]``.
+
+        Raises:
+            TypeError: ``features`` or ``kernel`` are no whole numbers.
+            ValueError: There are no features, a number is below 1, ``dropout`` is not in [0, 1), or ``x`` has other
+                axes.
+        """
+        check_dropout(self.dropout)
+        check_count("kernel", self.kernel)
+        features = check_widths("features", self.features)
+        if not features:
+            raise ValueError("features: expected the channels of one block at least, such as (64,), got none")
+        if jnp.ndim(x) != 3 or x.shape[2] == 0:
+            raise ValueError(
+                "x: expected sequences of shape [batch, time, channels] with at least one channel, got the shape "
+                f"{jnp.shape(x)}"
+            )
+        for level, width in enumerate(features):
             h = x
             for i in range(2):
                 h = self._convolution(h, width, self.kernel, 2**level, f"conv_{level}_{i}", self.normalize)
                 h = self.activation(h)
-                if self.dropout:
-                    name = f"dropout_{level}_{i}"
-                    h = linen.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train, name=name)(h)
+                name = f"dropout_{level}_{i}"
+                h = Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train, name=name)(h)
             if x.shape[-1] != width:
                 x = self._convolution(x, width, 1, 1, f"skip_{level}", False)
             x = self.activation(x + h)

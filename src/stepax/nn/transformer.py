@@ -5,9 +5,12 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen
 
+from stepax.checks import check_count, check_dropout
 from stepax.nn.dense import Dense
+from stepax.nn.dropout import Dropout
 from stepax.ops.attention import attention
 from stepax.ops.embedding import embed
 from stepax.ops.rows import every_row
@@ -37,16 +40,27 @@ class Attention(linen.Module):
             x: The sequences.
             train: Whether dropout is on.
             mask: ``[batch, time]``, true where a place is real: the others are not seen.
+
+        Raises:
+            TypeError: ``heads`` is no whole number, or ``mask`` is floating.
+            ValueError: ``heads`` is below 1 or does not divide the width, ``dropout`` is not in [0, 1), or ``x`` or
+                ``mask`` has another shape.
         """
+        check_count("heads", self.heads)
+        check_dropout(self.dropout)
+        if jnp.ndim(x) != 3:
+            raise ValueError(f"x: expected sequences of shape [batch, time, width], got the shape {jnp.shape(x)}")
+        if mask is not None and jnp.shape(mask) != x.shape[:2]:
+            raise ValueError(f"mask: expected the shape [batch, time] = {x.shape[:2]}, got {jnp.shape(mask)}")
         batch, time, width = x.shape
         if width % self.heads:
             raise ValueError(f"heads: {self.heads} heads do not divide a width of {width}")
-        qkv = Dense(3 * width, name="qkv")(x).reshape(batch, time, 3, self.heads, -1)
+        qkv = Dense(3 * width, name="qkv")(x).reshape(batch, time, 3, self.heads, width // self.heads)
         q, k, v = (qkv[:, :, i] for i in range(3))
         seen = None if mask is None else mask[:, None, None, :]
         y = attention(q, k, v, causal=self.causal, mask=seen).reshape(batch, time, width)
         y = Dense(width, name="out")(y)
-        return linen.Dropout(self.dropout, deterministic=not train, name="dropout")(y) if self.dropout else y
+        return Dropout(self.dropout, deterministic=not train, name="dropout")(y)
 
 
 class Block(linen.Module):
@@ -71,15 +85,22 @@ class Block(linen.Module):
 
     @linen.compact
     def __call__(self, x: Array, train: bool = False, *, mask: Array | None = None) -> Array:
-        """From ``[batch, time, width]`` to the same; ``mask`` as in :class:`Attention`."""
+        """From ``[batch, time, width]`` to the same; ``mask`` as in :class:`Attention`.
+
+        Raises:
+            TypeError: ``expansion`` is no whole number, or as in :class:`Attention`.
+            ValueError: ``expansion`` is below 1, or as in :class:`Attention`.
+        """
+        check_count("expansion", self.expansion)
+        if jnp.ndim(x) != 3:
+            raise ValueError(f"x: expected sequences of shape [batch, time, width], got the shape {jnp.shape(x)}")
         width = x.shape[-1]
         h = linen.LayerNorm(epsilon=1e-5, name="norm_1")(x)
         x = x + Attention(self.heads, self.causal, self.dropout, name="attention")(h, train, mask=mask)
         h = linen.LayerNorm(epsilon=1e-5, name="norm_2")(x)
         h = self.activation(Dense(self.expansion * width, name="dense_in")(h))
         h = Dense(width, name="dense_out")(h)
-        if self.dropout:
-            h = linen.Dropout(self.dropout, deterministic=not train, name="dropout")(h)
+        h = Dropout(self.dropout, deterministic=not train, name="dropout")(h)
         return x + h
 
 
@@ -107,19 +128,32 @@ class Decoder(linen.Module):
 
     @linen.compact
     def __call__(self, tokens: Array, train: bool = False) -> Array:
-        """From tokens ``[batch, time]`` to the logits of the next ones, ``[batch, time, vocabulary]``."""
-        time = tokens.shape[-1]
-        if tokens.ndim != 2 or time > self.context:
+        """From tokens ``[batch, time]`` to the logits of the next ones, ``[batch, time, vocabulary]``.
+
+        Raises:
+            TypeError: ``tokens`` or a size are no whole numbers.
+            ValueError: A size is too small, ``heads`` do not divide ``features``, ``dropout`` is not in [0, 1), or
+                ``tokens`` have another shape.
+        """
+        sizes = {"vocabulary": self.vocabulary, "features": self.features, "heads": self.heads, "context": self.context}
+        for name, size in sizes.items():
+            check_count(name, size)
+        check_count("layers", self.layers, 0)
+        check_dropout(self.dropout)
+        if jnp.ndim(tokens) != 2 or tokens.shape[1] > self.context:
             raise ValueError(
-                f"tokens: expected [batch, time] with at most {self.context} steps (the context), got {tokens.shape}"
+                f"tokens: expected [batch, time] with at most {self.context} steps (the context), got "
+                f"{jnp.shape(tokens)}"
             )
+        if not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise TypeError(f"tokens: expected whole numbers, got {tokens.dtype}")
+        time = tokens.shape[1]
         normal: Any = linen.initializers.normal(0.02)
         table = self.param("tokens", normal, (self.vocabulary, self.features))
         places = self.param("places", normal, (self.context, self.features))
         x = embed(table, tokens)
         x = x + every_row(places[:time].reshape(-1), (tokens.shape[0],)).reshape(x.shape)
-        if self.dropout:
-            x = linen.Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+        x = Dropout(self.dropout, deterministic=not train, name="dropout")(x)
         for i in range(self.layers):
             x = Block(self.heads, True, dropout=self.dropout, name=f"block_{i}")(x, train)
         x = linen.LayerNorm(epsilon=1e-5, name="norm")(x)

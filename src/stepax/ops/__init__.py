@@ -6,6 +6,7 @@ from stepax.ops.dense import dense
 from stepax.ops.embedding import embed
 from stepax.ops.pooling import average_pool, max_pool
 from stepax.ops.recurrence import gru, lstm, rnn
+from stepax.ops.saveable import products_saveable
 from stepax.ops.upsampling import depth_to_space, space_to_depth, upsample
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "gru",
     "lstm",
     "max_pool",
+    "products_saveable",
     "rnn",
     "space_to_depth",
     "upsample",

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from stepax.ops.sizes import check_truth
 from stepax.typing import Array
 
 __all__ = ["attention"]
@@ -41,16 +42,20 @@ def attention(
         ``[batch, queries, heads, width of values]``.
 
     Raises:
+        TypeError: ``mask`` is floating; one that is added to the scores is none.
         ValueError: Shapes do not fit together.
 
     Reference:
         Vaswani et al., Attention is all you need, 2017, arXiv:1706.03762.
     """
     _check(query, key, value, mask)
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scale = max(query.shape[-1], 1) ** -0.5 if scale is None else scale
+    dtype = jnp.result_type(query, key)
+    query, key = query.astype(dtype), key.astype(dtype)
+    mask = None if mask is None else jnp.asarray(mask, bool)
     # Heads beside the batch: one batch of plain matrix products, whatever the backend.
     q, k, v = (jnp.moveaxis(array, 2, 1) for array in (query * jnp.asarray(scale, query.dtype), key, value))
-    if not causal:
+    if not causal or q.shape[2] == 0:
         return jnp.moveaxis(_attend(q, k, v, mask), 1, 2)
     # Queries in blocks, each with the keys it may see: nearly half the products are never formed.
     queries, keys = q.shape[2], k.shape[2]
@@ -94,7 +99,7 @@ def _attend(q: Array, k: Array, v: Array, seen: Array | None) -> Array:
 
 
 def _check(query: Array, key: Array, value: Array, mask: Array | None) -> None:
-    shapes = query.shape, key.shape, value.shape
+    shapes = jnp.shape(query), jnp.shape(key), jnp.shape(value)
     fits = all(len(shape) == 4 for shape in shapes) and (
         query.shape[0] == key.shape[0] == value.shape[0]
         and query.shape[2] == key.shape[2] == value.shape[2]
@@ -106,10 +111,12 @@ def _check(query: Array, key: Array, value: Array, mask: Array | None) -> None:
             "query, key and value: expected [batch, queries, heads, width] and twice [batch, keys, heads, width], got "
             f"the shapes {shapes[0]}, {shapes[1]} and {shapes[2]}"
         )
+    if mask is None:
+        return
     full = (query.shape[0], query.shape[2], query.shape[1], key.shape[1])
-    if mask is not None and (
-        mask.ndim != 4 or any(size not in (1, whole) for size, whole in zip(mask.shape, full, strict=True))
-    ):
+    shape = jnp.shape(mask)
+    if len(shape) != 4 or any(size not in (1, whole) for size, whole in zip(shape, full, strict=True)):
         raise ValueError(
-            f"mask: expected four axes that broadcast to [batch, heads, queries, keys] = {full}, got {mask.shape}"
+            f"mask: expected four axes that broadcast to [batch, heads, queries, keys] = {full}, got {shape}"
         )
+    check_truth("mask", mask)

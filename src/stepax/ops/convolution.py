@@ -14,10 +14,13 @@ within them, and ``vmap`` turns both into their grouped forms. On a CPU each for
 measured fastest (docs/performance.md); on GPU and TPU by ``lax``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
@@ -28,10 +31,12 @@ from stepax.ops.convolution_forms import (
     channels_last,
     conv_on_cpu,
     kernel_gradient_on_cpu,
+    output_space,
     stock_conv,
     stock_kernel_gradient,
 )
-from stepax.ops.primitive import bind, default_precision, define
+from stepax.ops.primitive import bind, default_precision, define, varying_like
+from stepax.ops.sizes import each, pads, whole
 from stepax.typing import Array
 
 __all__ = ["conv", "conv_general_dilated"]
@@ -42,7 +47,7 @@ def conv(
     kernel: Array,
     *,
     strides: int | Sequence[int] = 1,
-    padding: str | Sequence[tuple[int, int]] = "SAME",
+    padding: str | int | Sequence[int | tuple[int, int]] = "SAME",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     precision: Any = None,
@@ -53,8 +58,8 @@ def conv(
         x: The input, ``[batch, *space, channels]``.
         kernel: ``[*window, channels / groups, features]``.
         strides: The distance between the kernel's places, one number or one per axis.
-        padding: ``"SAME"``, ``"VALID"``, ``"CAUSAL"`` (one axis: no output sees a later input), or a (low, high) pair
-            per axis.
+        padding: ``"SAME"``, ``"VALID"``, ``"CAUSAL"`` (one axis: no output sees a later input), a number for all
+            ends, or one number or (low, high) pair per axis.
         dilation: The distance between the kernel's elements, one number or one per axis.
         groups: In how many groups channels and features are divided; as many as channels is a depthwise convolution.
         precision: Of the products, as in ``jax.lax``.
@@ -63,7 +68,8 @@ def conv(
         ``[batch, *space after, features]``.
 
     Raises:
-        ValueError: Shapes, groups or padding do not fit together.
+        TypeError: Strides, padding, dilation or groups are no whole numbers.
+        ValueError: They are too small or too many, or do not fit the shapes and each other.
     """
     axes = jnp.ndim(x) - 2
     if axes not in LETTERS or jnp.ndim(kernel) != axes + 2:
@@ -72,26 +78,15 @@ def conv(
             f"two axes of space, got the shapes {jnp.shape(x)} and {jnp.shape(kernel)}"
         )
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-    channels, features = x.shape[-1], kernel.shape[-1]
-    if groups < 1 or channels % groups or features % groups or kernel.shape[-2] * groups != channels:
-        raise ValueError(
-            f"groups: {groups} groups of {kernel.shape[-2]} channels each (the kernel's shape is {kernel.shape}) do "
-            f"not divide {channels} channels and {features} features"
-        )
-    strides, dilation = _each("strides", strides, axes), _each("dilation", dilation, axes)
+    groups = whole("groups", groups)
+    _check_channels(x, kernel, groups)
+    strides, dilation = each("strides", strides, axes), each("dilation", dilation, axes)
+    if 0 in kernel.shape[:axes]:
+        raise ValueError(f"kernel: expected a window of at least 1 along each axis, got the shape {kernel.shape}")
     window = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[:axes], strict=True)]
-    if isinstance(padding, str):
-        if padding == "CAUSAL" and axes == 1:
-            padding = [(window[0] - 1, 0)]
-        elif padding in ("SAME", "VALID"):
-            padding = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
-        else:
-            known = "'SAME', 'VALID'" + ", 'CAUSAL'" * (axes == 1)
-            raise ValueError(f"padding: expected one of {known} or a (low, high) pair per axis, got {padding!r}")
-    if len(padding) != axes:
-        raise ValueError(f"padding: expected {axes} (low, high) pairs, got {padding!r}")
-    pairs = tuple((int(low), int(high)) for low, high in padding)
-    if any(n + low + high < w for n, (low, high), w in zip(x.shape[1:-1], pairs, window, strict=True)):
+    pairs = pads(padding, x.shape[1:-1], window, strides, causal=True)
+    # What is empty stays so.
+    if any(n != 0 and n + low + high < w for n, (low, high), w in zip(x.shape[1:-1], pairs, window, strict=True)):
         raise ValueError(f"kernel: a window of {window} does not fit an input of {x.shape[1:-1]} with padding {pairs}")
     dtype = jnp.result_type(x, kernel)
     precision = default_precision() if precision is None else precision
@@ -99,11 +94,13 @@ def conv(
     return _conv(x.astype(dtype), kernel.astype(dtype), form)
 
 
-def _each(name: str, value: int | Sequence[int], axes: int) -> tuple[int, ...]:
-    sizes = (value,) * axes if isinstance(value, int) else tuple(value)
-    if len(sizes) != axes or min(sizes) < 1:
-        raise ValueError(f"{name}: expected a number of at least 1, or one per axis of space ({axes}), got {value!r}")
-    return sizes
+def _check_channels(x: Array, kernel: Array, groups: int) -> None:
+    channels, features = x.shape[-1], kernel.shape[-1]
+    if channels % groups or features % groups or kernel.shape[-2] * groups != channels:
+        raise ValueError(
+            f"groups: {groups} groups of {kernel.shape[-2]} channels each (the kernel's shape is {kernel.shape}) do "
+            f"not divide {channels} channels and {features} features"
+        )
 
 
 def conv_general_dilated(
@@ -122,7 +119,8 @@ def conv_general_dilated(
     """:func:`conv` with ``lax``'s arguments, for ``flax.linen.Conv(conv_general_dilated=…)``.
 
     One or two axes of space, channels last (``NHWC``, ``HWIO``, as Flax has them) are computed as in :func:`conv`;
-    every other form (channels first, three axes, groups of the batch, other dtypes for the result) is ``lax``'s own.
+    every other form (channels first, three axes, groups of the batch, other dtypes for the result) is ``lax``'s own,
+    and so is the message about what fits no form.
 
     Args:
         lhs: The input, ``[batch, *space, channels]``.
@@ -141,15 +139,17 @@ def conv_general_dilated(
         ``[batch, *space, features]``.
     """
     axes = lhs.ndim - 2
-    spread, dilation = tuple(lhs_dilation or (1,) * axes), tuple(rhs_dilation or (1,) * axes)
+    spread = (1,) * axes if lhs_dilation is None else tuple(lhs_dilation)
+    dilation = (1,) * axes if rhs_dilation is None else tuple(rhs_dilation)
     ours = (
         axes in LETTERS
         and batch_group_count == 1
         and preferred_element_type in (None, lhs.dtype)
         and lhs.dtype == rhs.dtype
         and lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers) == channels_last(axes)
-        # lax refuses this, and says so.
-        and not (isinstance(padding, str) and max(spread) > 1)
+        and all(len(sizes) == axes and min(sizes) > 0 for sizes in (window_strides, spread, dilation, rhs.shape[:axes]))
+        # lax refuses names for a spread input, and says so.
+        and (max(spread) == 1 if isinstance(padding, str) else _are_pairs(padding, axes))
     )
     if not ours:
         return lax.conv_general_dilated(
@@ -169,8 +169,13 @@ def conv_general_dilated(
         window = [d * (k - 1) + 1 for d, k in zip(dilation, rhs.shape[:axes], strict=True)]
         padding = lax.padtype_to_pads(lhs.shape[1:-1], window, window_strides, padding)
     pairs = tuple((int(low), int(high)) for low, high in padding)
+    strides, spread, dilation = (tuple(map(int, sizes)) for sizes in (window_strides, spread, dilation))
     precision = default_precision() if precision is None else precision
-    return _conv(lhs, rhs, Form(tuple(window_strides), pairs, spread, dilation, feature_group_count, precision))
+    return _conv(lhs, rhs, Form(strides, pairs, spread, dilation, feature_group_count, precision))
+
+
+def _are_pairs(padding: Any, axes: int) -> bool:
+    return isinstance(padding, Sequence | np.ndarray) and [np.shape(pair) for pair in padding] == [(2,)] * axes
 
 
 # The two primitives.
@@ -180,11 +185,25 @@ kernel_gradient_p = Primitive("stepax_conv_kernel_gradient")
 
 
 def _conv(x: Array, kernel: Array, form: Form) -> Array:
+    window = kernel.shape[:-2]
+    if _is_empty(*x.shape, *kernel.shape, *output_space(x, window, form)):
+        shapes = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in (x, kernel)]
+        y = jax.eval_shape(partial(stock_conv, form=form), *shapes)
+        return varying_like(jnp.zeros(y.shape, y.dtype), x, kernel)
     return bind(conv_p, x, kernel, form=form)
+
+
+def _is_empty(*sizes: Any) -> bool:
+    """Whether nothing is there to be multiplied, which no fast form has to know of."""
+    # In a program that is exported for any batch a size is a symbol, and not 0.
+    return any(isinstance(size, int) and size <= 0 for size in sizes)
 
 
 def _kernel_gradient(x: Array, g: Array, form: Form, window: tuple[int, ...]) -> Array:
     """The gradient of ``⟨g, conv(x, k)⟩`` by ``k``, ``[*window, channels / groups, features]``."""
+    if _is_empty(*x.shape, *g.shape):
+        kernel = jnp.zeros((*window, x.shape[-1] // form.groups, g.shape[-1]), x.dtype)
+        return varying_like(kernel, x, g)
     return bind(kernel_gradient_p, x, g, form=form, window=window)
 
 
@@ -223,8 +242,13 @@ def _gradient_by_g(k: Array, x: Array, g: Any, *, form: Form, window: tuple[int,
     return _conv(x, k, form)
 
 
-define(conv_p, stock_conv, conv_on_cpu)
-define(kernel_gradient_p, stock_kernel_gradient, kernel_gradient_on_cpu)
+def _at_once(on_cpu: Callable[..., Array]) -> Callable[..., Array]:
+    """The same on the whole batch, of which every device has its share."""
+    return lambda *operands, form, **static: on_cpu(*operands, form=form._replace(parts=1), **static)
+
+
+define(conv_p, stock_conv, conv_on_cpu, _at_once(conv_on_cpu))
+define(kernel_gradient_p, stock_kernel_gradient, kernel_gradient_on_cpu, _at_once(kernel_gradient_on_cpu))
 ad.defbilinear(conv_p, _by_x, _by_kernel)
 ad.defbilinear(kernel_gradient_p, _gradient_by_x, _gradient_by_g)
 
@@ -252,7 +276,7 @@ def _conv_lanes(operands: Sequence[Array], dims: Sequence[Any], *, form: Form) -
     (x, kernel), (of_x, of_kernel) = operands, dims
     if of_kernel is None:
         x = jnp.moveaxis(x, of_x, 0)
-        y = _conv(x.reshape(-1, *x.shape[2:]), kernel, form)
+        y = _conv(x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), kernel, form)
         return y.reshape(*x.shape[:2], *y.shape[1:]), 0
     lanes = kernel.shape[of_kernel]
     if of_x is None:

@@ -14,7 +14,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
 from stepax.ops.primitive import bind, default_precision, define
-from stepax.ops.rows import every_row
+from stepax.ops.rows import as_rows, every_row
 from stepax.typing import Array
 
 __all__ = ["dense", "product"]
@@ -37,11 +37,15 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     Raises:
         ValueError: Shapes do not fit together.
     """
-    if kernel.ndim != 2 or x.ndim < 1 or x.shape[-1] != kernel.shape[0]:
-        raise ValueError(f"kernel: expected the shape [inputs, features] for x of shape {x.shape}, got {kernel.shape}")
-    if bias is not None and bias.shape != kernel.shape[1:]:
-        raise ValueError(f"bias: expected the shape {kernel.shape[1:]}, got {bias.shape}")
-    rows = x.reshape(-1, x.shape[-1])
+    if jnp.ndim(x) == 0:
+        raise ValueError("x: expected the shape […, inputs], got a scalar")
+    if jnp.ndim(kernel) != 2 or x.shape[-1] != kernel.shape[0]:
+        raise ValueError(
+            f"kernel: expected the shape [inputs, features] for x of shape {x.shape}, got {jnp.shape(kernel)}"
+        )
+    if bias is not None and jnp.shape(bias) != kernel.shape[1:]:
+        raise ValueError(f"bias: expected the shape {kernel.shape[1:]}, got {jnp.shape(bias)}")
+    rows = as_rows(x)
     y = product(rows, kernel)
     if bias is not None:
         y = y + every_row(bias, rows.shape[:1])
@@ -49,7 +53,13 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
 
 
 def product(a: Array, b: Array) -> Array:
-    """The matrix product of ``a``, ``[n, k]``, and ``b``, ``[k, m]``: ``[n, m]``."""
+    """The matrix product of ``a``, ``[n, k]``, and ``b``, ``[k, m]``: ``[n, m]``.
+
+    Raises:
+        ValueError: They are no such matrices.
+    """
+    if jnp.ndim(a) != 2 or jnp.ndim(b) != 2 or jnp.shape(a)[1] != jnp.shape(b)[0]:
+        raise ValueError(f"a and b: expected the shapes [n, k] and [k, m], got {jnp.shape(a)} and {jnp.shape(b)}")
     dtype = jnp.result_type(a, b)
     return _product(jnp.asarray(a, dtype), jnp.asarray(b, dtype), (1, 0), default_precision())
 
@@ -86,8 +96,8 @@ def _lanes(
     (a, b), (lane_of_a, lane_of_b) = operands, dims
     if lane_of_b is None and summed[0] == 1:
         a = jnp.moveaxis(a, lane_of_a, 0)
-        y = _product(a.reshape(-1, a.shape[-1]), b, summed, precision)
-        return y.reshape(*a.shape[:2], -1), 0
+        y = _product(as_rows(a), b, summed, precision)
+        return y.reshape(*a.shape[:2], y.shape[-1]), 0
     lanes = next(x.shape[lane] for x, lane in zip(operands, dims, strict=True) if lane is not None)
     a, b = (
         jnp.broadcast_to(x, (lanes, *x.shape)) if lane is None else jnp.moveaxis(x, lane, 0)

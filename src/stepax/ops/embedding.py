@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from stepax.ops.primitive import varying_like
+from stepax.ops.rows import as_rows
 from stepax.typing import Array
 
 __all__ = ["embed"]
@@ -28,7 +29,10 @@ def embed(table: Array, indices: Array) -> Array:
 
     Raises:
         TypeError: ``indices`` are no integers.
+        ValueError: ``table`` has no two axes.
     """
+    if jnp.ndim(table) != 2:
+        raise ValueError(f"table: expected the shape [rows, width], got {jnp.shape(table)}")
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise TypeError(f"indices: expected integers, got {indices.dtype}")
     # A byte cannot hold the number of rows, 256, that the gradient compares it with.
@@ -54,9 +58,7 @@ def _backward(rows: int, indices: Array, g: Array) -> tuple[Array, None]:
 
     def multiplied(g: Array, indices: Array) -> Array:
         flat = jnp.where(indices < 0, indices + rows, indices).reshape(-1)
-        return lax.dot_general(
-            jax.nn.one_hot(flat, rows, dtype=g.dtype), g.reshape(-1, g.shape[-1]), (((0,), (0,)), ((), ()))
-        )
+        return lax.dot_general(jax.nn.one_hot(flat, rows, dtype=g.dtype), as_rows(g), (((0,), (0,)), ((), ())))
 
     if rows > SMALL:
         return scattered(g, indices), None

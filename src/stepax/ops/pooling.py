@@ -16,65 +16,71 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from stepax.ops.sizes import Pads, each, pads
 from stepax.typing import Array
 
 __all__ = ["average_pool", "max_pool"]
 
+Padding = str | int | Sequence[int | tuple[int, int]]
 # Larger windows are left to XLA: so many arrays would be slow to compile.
 MOST_PLACES = 16
 
 
-def max_pool(x: Array, window: Sequence[int], strides: Sequence[int] | None = None, padding: str = "VALID") -> Array:
+def max_pool(
+    x: Array, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID"
+) -> Array:
     """The maximum over windows.
 
     Args:
         x: ``[batch, *space, channels]``.
-        window: The window's size, one number per axis of space.
-        strides: The distance between windows; ``None``: side by side.
-        padding: ``"VALID"`` or ``"SAME"`` (padded places never win).
+        window: The window's size, one number or one per axis of space.
+        strides: The distance between windows, one number or one per axis; ``None``: side by side.
+        padding: ``"VALID"``, ``"SAME"``, a number for all ends, or one number or (low, high) pair per axis, smaller
+            than the window. Padded places never win.
 
     Returns:
         ``[batch, *smaller, channels]``.
 
     Raises:
-        ValueError: The window does not fit the input.
+        TypeError: Window, strides or padding are no whole numbers.
+        ValueError: They are too small or too many, or the window does not fit the input.
     """
-    window, strides = _check(x, window, strides, padding)
-    if math.prod(window) <= MOST_PLACES or _side_by_side(window, strides, padding):
-        return _max(x, window, strides, padding)
+    window, strides, pairs = _check(x, window, strides, padding)
+    if 0 not in x.shape and (math.prod(window) <= MOST_PLACES or _side_by_side(window, strides, pairs)):
+        return _max(x, window, strides, pairs)
     # A start on the host: one that is traced would hide from JAX that this is a maximum, which has a gradient.
-    return lax.reduce_window(x, _lowest(x.dtype), lax.max, (1, *window, 1), (1, *strides, 1), padding)
+    return lax.reduce_window(x, _lowest(x.dtype), lax.max, (1, *window, 1), (1, *strides, 1), _all_axes(pairs))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
-def _max(x: Array, window: tuple[int, ...], strides: tuple[int, ...], padding: str) -> Array:
+def _max(x: Array, window: tuple[int, ...], strides: tuple[int, ...], pairs: Pads) -> Array:
     if math.prod(window) > MOST_PLACES:
         return _blocks(x, window).max(_block_axes(window))
-    return _pairwise(jnp.maximum, _places(x, window, strides, padding))
+    return _pairwise(jnp.maximum, _places(x, window, strides, pairs))
 
 
 @_max.defjvp
 def _max_jvp(
-    window: tuple[int, ...], strides: tuple[int, ...], padding: str, primals: tuple[Array], tangents: tuple[Array]
+    window: tuple[int, ...], strides: tuple[int, ...], pairs: Pads, primals: tuple[Array], tangents: tuple[Array]
 ) -> tuple[Array, Array]:
     """The tangent of each window's winner, written so that its transpose, the gradient, is one pass."""
-    (x,), (t,), (y,) = primals, tangents, (_max(primals[0], window, strides, padding),)
+    (x,), (t,), (y,) = primals, tangents, (_max(primals[0], window, strides, pairs),)
     axes = _block_axes(window)
     numbers = _numbers(window)
     if math.prod(window) > MOST_PLACES:
         largest = _blocks(x, window) == jnp.expand_dims(y, axes)
         winner = jnp.where(largest, numbers, numbers.size).min(axes)
     else:
-        places = enumerate(_places(x, window, strides, padding))
+        places = enumerate(_places(x, window, strides, pairs))
         _, winner = _pairwise(_later_if_larger, [(x, jnp.full(x.shape, i, numbers.dtype)) for i, x in places])
-    if _side_by_side(window, strides, padding):
+    if _side_by_side(window, strides, pairs):
         blocks = _blocks(t, window)
         won = jnp.broadcast_to(jnp.expand_dims(winner, axes) == numbers, blocks.shape)
         # In the input's shape: what follows the gradient then finds one array, not one per shape.
         covered = (t.shape[0], *(n * w for n, w in zip(y.shape[1:-1], window, strict=True)), t.shape[-1])
         kept = jnp.where(won.reshape(covered), blocks.reshape(covered), 0)
         return y, kept.reshape(blocks.shape).sum(axes)
-    of_winner = [jnp.where(winner == i, t, 0) for i, t in enumerate(_places(t, window, strides, padding))]
+    of_winner = [jnp.where(winner == i, t, 0) for i, t in enumerate(_places(t, window, strides, pairs))]
     return y, _pairwise(jnp.add, of_winner)
 
 
@@ -90,70 +96,77 @@ def _numbers(window: tuple[int, ...]) -> np.ndarray:
     return np.arange(count, dtype=dtype).reshape(1, *(size for w in window for size in (1, w)), 1)
 
 
-def _side_by_side(window: tuple[int, ...], strides: tuple[int, ...], padding: str) -> bool:
-    return window == strides and padding == "VALID"
+def _side_by_side(window: tuple[int, ...], strides: tuple[int, ...], pairs: Pads) -> bool:
+    return window == strides and not any(map(any, pairs))
 
 
 def average_pool(
-    x: Array, window: Sequence[int], strides: Sequence[int] | None = None, padding: str = "VALID"
+    x: Array, window: int | Sequence[int], strides: int | Sequence[int] | None = None, padding: Padding = "VALID"
 ) -> Array:
     """The mean over windows; at a padded edge, over the places inside the input.
 
     Args:
         x: ``[batch, *space, channels]``, floating.
-        window: The window's size, one number per axis of space.
-        strides: The distance between windows; ``None``: side by side.
-        padding: ``"VALID"`` or ``"SAME"``.
+        window: The window's size, one number or one per axis of space.
+        strides: The distance between windows, one number or one per axis; ``None``: side by side.
+        padding: ``"VALID"``, ``"SAME"``, a number for all ends, or one number or (low, high) pair per axis, smaller
+            than the window.
 
     Returns:
         ``[batch, *smaller, channels]``.
 
     Raises:
-        ValueError: The window does not fit the input.
+        TypeError: Window, strides or padding are no whole numbers.
+        ValueError: They are too small or too many, or the window does not fit the input.
     """
-    window, strides = _check(x, window, strides, padding)
-    if _side_by_side(window, strides, padding):
+    window, strides, pairs = _check(x, window, strides, padding)
+    if _side_by_side(window, strides, pairs):
         return _blocks(x, window).mean(_block_axes(window))
 
     def total(values: Array) -> Array:
-        return lax.reduce_window(values, np.zeros((), x.dtype), lax.add, (1, *window, 1), (1, *strides, 1), padding)
+        return lax.reduce_window(
+            values, np.zeros((), x.dtype), lax.add, (1, *window, 1), (1, *strides, 1), _all_axes(pairs)
+        )
 
     return total(x) / total(jnp.ones((1, *x.shape[1:-1], 1), x.dtype))
 
 
 def _check(
-    x: Array, window: Sequence[int], strides: Sequence[int] | None, padding: str
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    window = tuple(window)
-    strides = window if strides is None else tuple(strides)
+    x: Array, window: int | Sequence[int], strides: int | Sequence[int] | None, padding: Padding
+) -> tuple[tuple[int, ...], tuple[int, ...], Pads]:
+    """The window, the strides and the padding in numbers, one or one pair per axis of space."""
+    if jnp.ndim(x) < 3:
+        raise ValueError(f"x: expected the shape [batch, *space, channels], got {jnp.shape(x)}")
     space = x.shape[1:-1]
-    if not len(window) == len(strides) == len(space):
-        raise ValueError(
-            f"window {window} and strides {strides}: expected one number per axis of space, "
-            f"and x has the shape {x.shape}"
-        )
-    for name, sizes in {"window": window, "strides": strides}.items():
-        if min(sizes) < 1:
-            raise ValueError(f"{name}: expected sizes of at least 1, got {sizes}")
-    if padding not in ("VALID", "SAME"):
-        raise ValueError(f"padding: expected 'VALID' or 'SAME', got {padding!r}")
-    if padding == "VALID" and any(w > n for w, n in zip(window, space, strict=True)):
-        raise ValueError(
-            f"window: {window} is larger than the input's space {space}; use fewer pooling layers or a larger input"
-        )
-    return window, strides
+    window = each("window", window, len(space))
+    strides = window if strides is None else each("strides", strides, len(space))
+    pairs = pads(padding, space, window, strides)
+    for n, w, (low, high) in zip(space, window, pairs, strict=True):
+        if not 0 <= min(low, high) <= max(low, high) < w:
+            raise ValueError(f"padding: expected numbers of at least 0, smaller than the window {window}, got {pairs}")
+        # What is empty stays so.
+        if n != 0 and n + low + high < w:
+            padded = f" with padding {pairs}" if any(map(any, pairs)) else ""
+            raise ValueError(
+                f"window: {window} is larger than the input's space {space}{padded}; use fewer pooling layers or a "
+                "larger input"
+            )
+    return window, strides, pairs
 
 
-def _places(x: Array, window: tuple[int, ...], strides: tuple[int, ...], padding: str) -> list[Array]:
+def _all_axes(pairs: Pads) -> Pads:
+    return ((0, 0), *pairs, (0, 0))
+
+
+def _places(x: Array, window: tuple[int, ...], strides: tuple[int, ...], pairs: Pads) -> list[Array]:
     """What each place of a window meets, ``[batch, *smaller, channels]`` each."""
-    if _side_by_side(window, strides, padding):
+    if _side_by_side(window, strides, pairs):
         blocks = _blocks(x, window)
         # Numbers for the places in a window, everything for the rest.
         return [
             blocks[(slice(None), *(part for i in place for part in (slice(None), i)))] for place in np.ndindex(*window)
         ]
-    pads = lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
-    padded = lax.pad(x, _lowest(x.dtype), [(0, 0, 0), *((*pair, 0) for pair in pads), (0, 0, 0)])
+    padded = lax.pad(x, _lowest(x.dtype), [(0, 0, 0), *((*pair, 0) for pair in pairs), (0, 0, 0)])
     counts = [(n - w) // stride + 1 for n, w, stride in zip(padded.shape[1:-1], window, strides, strict=True)]
     places = []
     for place in np.ndindex(*window):

@@ -38,9 +38,32 @@ def _varying(operand: Any) -> frozenset[Any]:
     return kind.manual_axis_type.varying if hasattr(kind, "manual_axis_type") else getattr(kind, "vma", frozenset())
 
 
-def define(primitive: Primitive, stock: Callable, on_cpu: Callable) -> None:
-    """Tells JAX a primitive's shapes, its value outside of jit (where nothing is in a loop), and its programs."""
+def define(primitive: Primitive, stock: Callable, on_cpu: Callable, on_mesh: Callable | None = None) -> None:
+    """Tells JAX a primitive's shapes, its value outside of jit (where nothing is in a loop), and its programs.
+
+    Args:
+        primitive: What is defined.
+        stock: Its value by ``lax``.
+        on_cpu: As it is fastest on a CPU.
+        on_mesh: As it is on several CPU devices among which XLA divides the program: without parts of the batch, which
+            would cut across the devices' shares; ``None``: ``stock``.
+    """
     primitive.def_impl(stock)
     primitive.def_abstract_eval(lambda *avals, **static: jax.make_jaxpr(partial(stock, **static))(*avals).out_avals[0])
     mlir.register_lowering(primitive, mlir.lower_fun(stock, multiple_results=False))
-    mlir.register_lowering(primitive, mlir.lower_fun(on_cpu, multiple_results=False), platform="cpu")
+    alone, divided = (mlir.lower_fun(f, multiple_results=False) for f in (on_cpu, on_mesh or stock))
+
+    def lowered(context: Any, *operands: Any, **static: Any) -> Any:
+        return (divided if _is_divided(context) else alone)(context, *operands, **static)
+
+    mlir.register_lowering(primitive, lowered, platform="cpu")
+
+
+def _is_divided(context: Any) -> bool:
+    """Whether XLA divides the program among devices; inside of ``jax.shard_map`` each has a program of its own."""
+    around = context.module_context.axis_context
+    if hasattr(around, "num_devices"):
+        return around.num_devices not in (None, 1)
+    if not hasattr(around, "mesh"):
+        return False
+    return any(size > 1 for axis, size in around.mesh.shape.items() if axis not in around.manual_axes)

@@ -7,39 +7,20 @@ where the projections of all steps would have to be written to memory and read a
 """
 
 from collections.abc import Callable
-from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from stepax.ops.cells import GRU, LSTM, Cell, State, simple_cell
 from stepax.ops.dense import dense
 from stepax.ops.primitive import varying_like
-from stepax.ops.rows import sum_of_rows
+from stepax.ops.rows import as_rows, sum_of_rows
+from stepax.ops.sizes import check_truth
 from stepax.typing import Array
 
 __all__ = ["gru", "lstm", "rnn"]
-
-_State = tuple[Array, ...]
-
-
-class _Cell(NamedTuple):
-    """One step, element by element; the first part of a state is the output.
-
-    Attributes:
-        gates: How many gates there are.
-        parts: How many parts a state has.
-        forward: From the input's and the state's products ``[batch, gates · hidden]`` and the state to the next state
-            and what ``backward`` needs. The input's product is ``None`` where the state's contains it.
-        backward: From what ``forward`` kept and the gradients by the next state to those by both products (one array
-            where they are the same) and by the state.
-    """
-
-    gates: int
-    parts: int
-    forward: Callable[..., tuple[_State, Any]]
-    backward: Callable[[Any, _State], tuple[Array, Array, _State]]
 
 
 def rnn(
@@ -61,7 +42,7 @@ def rnn(
         recurrent_kernel: ``U``, ``[hidden, hidden]``.
         bias: ``b``, ``[hidden]``.
         initial: The first state, ``[batch, hidden]``; zeros unless given.
-        activation: σ, element by element.
+        activation: σ, element by element. It may close over values that are learnt; the gradient is then JAX's own.
         mask: ``[batch, time]``, true where a step is real; at the others the state stays as it is.
         reverse: From the last step to the first.
 
@@ -70,13 +51,15 @@ def rnn(
         ``[batch, hidden]``.
 
     Raises:
-        ValueError: Shapes do not fit together.
+        TypeError: ``mask`` is floating, the first state is no array, nothing is floating, or ``activation`` is no
+            function.
+        ValueError: Shapes do not fit together, or ``activation`` changes shape or dtype.
 
     Reference:
         Elman, Finding structure in time, Cognitive Science 14, 1990.
     """
     states = None if initial is None else (initial,)
-    cell = _simple_cell(activation)
+    cell = simple_cell(activation)
     outputs, (last,) = _layer(cell, x, kernel, recurrent_kernel, bias, None, states, mask, reverse)
     return outputs, last
 
@@ -112,13 +95,14 @@ def gru(
         ``[batch, hidden]``.
 
     Raises:
+        TypeError: ``mask`` is floating, a first state is no array, or nothing is floating.
         ValueError: Shapes do not fit together.
 
     Reference:
         Cho et al., Learning phrase representations using RNN encoder–decoder, 2014, arXiv:1406.1078.
     """
     states = None if initial is None else (initial,)
-    outputs, (last,) = _layer(_GRU, x, kernel, recurrent_kernel, bias, recurrent_bias, states, mask, reverse)
+    outputs, (last,) = _layer(GRU, x, kernel, recurrent_kernel, bias, recurrent_bias, states, mask, reverse)
     return outputs, last
 
 
@@ -149,75 +133,20 @@ def lstm(
         Every step's ``h``, ``[batch, time, hidden]``, in the order of time, and the last ``(h, c)`` computed.
 
     Raises:
+        TypeError: ``mask`` is floating, a first state is no array, or nothing is floating.
         ValueError: Shapes do not fit together.
 
     Reference:
         Hochreiter and Schmidhuber, Long short-term memory, Neural Computation 9, 1997; with the forget gate of Gers,
         Schmidhuber and Cummins, Learning to forget, Neural Computation 12, 2000.
     """
-    outputs, (h, c) = _layer(_LSTM, x, kernel, recurrent_kernel, bias, None, initial, mask, reverse)
+    _check_pair(initial)
+    outputs, (h, c) = _layer(LSTM, x, kernel, recurrent_kernel, bias, None, initial, mask, reverse)
     return outputs, (h, c)
 
 
-@cache
-def _simple_cell(activation: Callable[[Array], Array]) -> _Cell:
-    def forward(z: Array | None, u: Array, state: _State) -> tuple[_State, Any]:
-        a = u if z is None else z + u
-        return (activation(a),), a
-
-    def backward(a: Array, by_next: _State) -> tuple[Array, Array, _State]:
-        (by_a,) = jax.vjp(activation, a)[1](by_next[0])
-        return by_a, by_a, (jnp.zeros_like(by_next[0]),)
-
-    return _Cell(1, 1, forward, backward)
-
-
-def _gru_forward(z: Array, u: Array, state: _State) -> tuple[_State, Any]:
-    (h,) = state
-    wide = 2 * h.shape[-1]
-    gates = jax.nn.sigmoid(z[:, :wide] + u[:, :wide])
-    reset, update = jnp.split(gates, 2, -1)
-    new = jnp.tanh(z[:, wide:] + reset * u[:, wide:])
-    return (new + update * (h - new),), (gates, new, u[:, wide:], h)
-
-
-def _gru_backward(saved: Any, by_next: _State) -> tuple[Array, Array, _State]:
-    gates, new, u, h = saved
-    (by_h,) = by_next
-    reset, update = jnp.split(gates, 2, -1)
-    by_new = by_h * (1 - update) * (1 - new * new)
-    by_gates = jnp.concatenate([by_new * u, by_h * (h - new)], -1) * gates * (1 - gates)
-    by_z = jnp.concatenate([by_gates, by_new], -1)
-    by_u = jnp.concatenate([by_gates, by_new * reset], -1)
-    return by_z, by_u, (by_h * update,)
-
-
-def _lstm_forward(z: Array | None, u: Array, state: _State) -> tuple[_State, Any]:
-    _, before = state
-    i, f, g, o = jnp.split(u if z is None else z + u, 4, -1)
-    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-    c = f * before + i * g
-    return (o * jnp.tanh(c), c), (i, f, g, o, before)
-
-
-def _lstm_backward(saved: Any, by_next: _State) -> tuple[Array, Array, _State]:
-    i, f, g, o, before = saved
-    by_h, by_c = by_next
-    # Cheaper to compute once more than to keep.
-    t = jnp.tanh(f * before + i * g)
-    by_c = by_c + by_h * o * (1 - t * t)
-    by_a = jnp.concatenate(
-        [by_c * g * i * (1 - i), by_c * before * f * (1 - f), by_c * i * (1 - g * g), by_h * t * o * (1 - o)], -1
-    )
-    return by_a, by_a, (jnp.zeros_like(by_h), by_c * f)
-
-
-_GRU = _Cell(3, 1, _gru_forward, _gru_backward)
-_LSTM = _Cell(4, 2, _lstm_forward, _lstm_backward)
-
-
 def _layer(
-    cell: _Cell,
+    cell: Cell,
     x: Array,
     kernel: Array,
     recurrent: Array,
@@ -227,29 +156,18 @@ def _layer(
     mask: Array | None,
     reverse: bool,
 ) -> tuple[Array, tuple[Array, ...]]:
-    if x.ndim != 3:
-        raise ValueError(f"x: expected sequences of shape [batch, time, inputs], got the shape {x.shape}")
-    batch, time, inputs = x.shape
-    hidden = recurrent.shape[0]
-    wide = cell.gates * hidden
-    expected = {
-        "kernel": (kernel, (inputs, wide)),
-        "recurrent_kernel": (recurrent, (hidden, wide)),
-        "bias": (bias, (wide,)),
-        "recurrent_bias": (recurrent_bias, (wide,)),
-        "mask": (mask, (batch, time)),
-        **{f"initial[{i}]": (part, (batch, hidden)) for i, part in enumerate(initial or ())},
-    }
-    for name, (array, shape) in expected.items():
-        if array is not None and array.shape != shape:
-            raise ValueError(f"{name}: expected the shape {shape}, got {array.shape}")
+    batch, time, hidden = _check(cell, x, kernel, recurrent, bias, recurrent_bias, initial, mask)
     dtype = jnp.result_type(x, kernel, recurrent, bias)
     if initial is None:
         initial = (jnp.zeros((batch, hidden), dtype),) * cell.parts
-    steps = jnp.swapaxes(x, 0, 1).astype(dtype)
-    seen = None if mask is None else jnp.swapaxes(mask, 0, 1)[..., None]
     initial = tuple(part.astype(dtype) for part in initial)
-    beside = recurrent_bias is None and inputs <= hidden
+    learnt = [] if cell.activation is None else _closed_over(cell.activation, (batch, hidden), dtype)
+    if time == 0:
+        outputs = jnp.zeros((batch, 0, hidden), dtype)
+        return varying_like(outputs, x, kernel, *initial), initial
+    steps = jnp.swapaxes(x, 0, 1).astype(dtype)
+    seen = None if mask is None else jnp.swapaxes(jnp.asarray(mask, bool), 0, 1)[..., None]
+    beside = recurrent_bias is None and x.shape[-1] <= hidden
     shift = bias if beside else recurrent_bias
     row = None if shift is None else shift[None].astype(dtype)
     if beside:
@@ -258,27 +176,88 @@ def _layer(
         weights, steps = recurrent.astype(dtype), dense(steps, kernel, bias).astype(dtype)
     # On a mesh, what all devices share takes its gradient from all of them.
     given = (steps, weights, row, initial, seen)
-    given = jax.tree.map(lambda array: varying_like(array, *jax.tree.leaves(given)), given)
-    outputs, last = _recurrence(cell, beside, reverse, *given)
+    given = jax.tree.map(lambda array: varying_like(array, *jax.tree.leaves((given, learnt))), given)
+    # A gradient of our own would not see what the activation closes over.
+    recurrence = _scanned if learnt else _recurrence
+    outputs, last = recurrence(cell, beside, reverse, *given)
     return jnp.swapaxes(outputs, 0, 1), last
+
+
+def _check_pair(initial: Any) -> None:
+    if initial is None or (isinstance(initial, tuple | list) and len(initial) == 2):
+        return
+    got = f"{len(initial)} part(s)" if isinstance(initial, tuple | list) else type(initial).__name__
+    raise ValueError(f"initial: expected a pair (h, c), got {got}")
+
+
+def _check(
+    cell: Cell,
+    x: Array,
+    kernel: Array,
+    recurrent: Array,
+    bias: Array,
+    recurrent_bias: Array | None,
+    initial: tuple[Array, ...] | None,
+    mask: Array | None,
+) -> tuple[int, int, int]:
+    """The batch, the steps and the width of a state, if everything fits them."""
+    if jnp.ndim(x) != 3:
+        raise ValueError(f"x: expected sequences of shape [batch, time, inputs], got the shape {jnp.shape(x)}")
+    if jnp.ndim(recurrent) != 2:
+        raise ValueError(f"recurrent_kernel: expected the shape [hidden, gates · hidden], got {jnp.shape(recurrent)}")
+    batch, time, inputs = x.shape
+    hidden = recurrent.shape[0]
+    wide = cell.gates * hidden
+    names = ["initial"] if cell.parts == 1 else [f"initial[{i}]" for i in range(cell.parts)]
+    states = dict(zip(names, initial or (), strict=False))
+    for name, part in states.items():
+        if not hasattr(part, "shape"):
+            raise TypeError(f"{name}: expected an array of shape {(batch, hidden)}, got {type(part).__name__}")
+    expected = {
+        "kernel": (kernel, (inputs, wide)),
+        "recurrent_kernel": (recurrent, (hidden, wide)),
+        "bias": (bias, (wide,)),
+        "recurrent_bias": (recurrent_bias, (wide,)),
+        "mask": (mask, (batch, time)),
+        **{name: (part, (batch, hidden)) for name, part in states.items()},
+    }
+    for name, (array, shape) in expected.items():
+        if array is not None and jnp.shape(array) != shape:
+            raise ValueError(f"{name}: expected the shape {shape}, got {jnp.shape(array)}")
+    if mask is not None:
+        check_truth("mask", mask)
+    if not jnp.issubdtype(jnp.result_type(x, kernel, recurrent, bias), jnp.floating):
+        raise TypeError(f"x and the weights: expected floating numbers, got {x.dtype} and {kernel.dtype}")
+    return batch, time, hidden
+
+
+def _closed_over(activation: Callable[[Array], Array], shape: tuple[int, ...], dtype: Any) -> list[Array]:
+    """What an activation uses beside its argument and is traced, such as parameters of its own."""
+    if not callable(activation):
+        raise TypeError(f"activation: expected a function of an array, got {activation!r}")
+    traced = jax.make_jaxpr(activation)(jax.ShapeDtypeStruct(shape, dtype))
+    kinds = [(value.shape, value.dtype) for value in traced.out_avals]
+    if kinds != [(shape, dtype)]:
+        found = " and ".join(f"{kind}{list(shape)}" for shape, kind in kinds)
+        raise ValueError(f"activation: expected {dtype}{list(shape)} for the same, got {found}")
+    return [value for value in traced.consts if isinstance(value, jax.core.Tracer)]
 
 
 # The scan over time, which comes first in ``x`` and ``mask``. ``x`` is the input if it stands ``beside`` the state, as
 # its weights then stand above the state's, and else its products.
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _recurrence(
-    cell: _Cell,
+def _scanned(
+    cell: Cell,
     beside: bool,
     reverse: bool,
     x: Array,
     weights: Array,
     shift: Array | None,
-    initial: _State,
+    initial: State,
     mask: Array | None,
-) -> tuple[Array, _State]:
-    def step(state: _State, now: tuple[Array, Array | None]) -> tuple[_State, Array]:
+) -> tuple[Array, State]:
+    def step(state: State, now: tuple[Array, Array | None]) -> tuple[State, Array]:
         x, seen = now
         new, _ = _next(cell, beside, x, weights, shift, state)
         new = _kept(seen, new, state)
@@ -288,29 +267,30 @@ def _recurrence(
     return outputs, last
 
 
-def _next(
-    cell: _Cell, beside: bool, x: Array, weights: Array, shift: Array | None, state: _State
-) -> tuple[_State, Any]:
+_recurrence = jax.custom_vjp(_scanned, nondiff_argnums=(0, 1, 2))
+
+
+def _next(cell: Cell, beside: bool, x: Array, weights: Array, shift: Array | None, state: State) -> tuple[State, Any]:
     product = (jnp.concatenate([x, state[0]], -1) if beside else state[0]) @ weights
     return cell.forward(None if beside else x, product if shift is None else product + shift, state)
 
 
-def _kept(seen: Array | None, new: _State, old: _State) -> _State:
+def _kept(seen: Array | None, new: State, old: State) -> State:
     """The old state where a step is masked."""
     return new if seen is None else tuple(jnp.where(seen, a, b) for a, b in zip(new, old, strict=True))
 
 
 def _forward(
-    cell: _Cell,
+    cell: Cell,
     beside: bool,
     reverse: bool,
     x: Array,
     weights: Array,
     shift: Array | None,
-    initial: _State,
+    initial: State,
     mask: Array | None,
 ) -> Any:
-    def step(state: _State, now: tuple[Array, Array | None]) -> Any:
+    def step(state: State, now: tuple[Array, Array | None]) -> Any:
         x, seen = now
         new, saved = _next(cell, beside, x, weights, shift, state)
         new = _kept(seen, new, state)
@@ -320,14 +300,13 @@ def _forward(
     return (outputs, last), (initial[0], x if beside else None, outputs, saved, weights, shift, mask)
 
 
-def _backward(cell: _Cell, beside: bool, reverse: bool, kept: Any, cotangents: Any) -> Any:
+def _backward(cell: Cell, beside: bool, reverse: bool, kept: Any, cotangents: Any) -> Any:
     first, x, outputs, saved, weights, shift, mask = kept
     by_outputs, by_last = cotangents
-    hidden, wide = outputs.shape[-1], weights.shape[-1]
-    narrow = weights.shape[0] - hidden
+    narrow = weights.shape[0] - outputs.shape[-1]
     transposed = weights[narrow:].T
 
-    def step(by_state: _State, now: Any) -> Any:
+    def step(by_state: State, now: Any) -> Any:
         by_output, saved, seen = now
         by_state = (by_state[0] + by_output, *by_state[1:])
         none = tuple(jnp.zeros_like(part) for part in by_state)
@@ -343,13 +322,13 @@ def _backward(cell: _Cell, beside: bool, reverse: bool, kept: Any, cotangents: A
     # The state before each step is the output of the step before.
     ahead, behind = (by_u[:-1], outputs[1:]) if reverse else (by_u[1:], outputs[:-1])
     edge = by_u[-1] if reverse else by_u[0]
-    by_weights = behind.reshape(-1, hidden).T @ ahead.reshape(-1, wide) + first.T @ edge
+    by_weights = as_rows(behind).T @ as_rows(ahead) + first.T @ edge
     by_shift = None if shift is None else sum_of_rows(by_u)[None]
     if not beside:
         return by_z, by_weights, by_shift, by_initial, None
-    rows = by_u.reshape(-1, wide)
+    rows = as_rows(by_u)
     by_x = (rows @ weights[:narrow].T).reshape(x.shape)
-    by_weights = jnp.concatenate([x.reshape(-1, narrow).T @ rows, by_weights])
+    by_weights = jnp.concatenate([as_rows(x).T @ rows, by_weights])
     return by_x, by_weights, by_shift, by_initial, None
 
 

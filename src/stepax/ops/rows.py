@@ -5,6 +5,7 @@ element by element, often on one core, and writes what is summed to memory first
 large arrays part by part in a loop, in which a product is formed where it is added.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from jax.interpreters import ad, batching
 from stepax.ops.primitive import bind, define, varying_like
 from stepax.typing import Array
 
-__all__ = ["every_row", "scale_rows", "sum_of_products", "sum_of_rows"]
+__all__ = ["as_rows", "every_row", "scale_rows", "sum_of_products", "sum_of_rows"]
 
 # How many blocks are added in one pass: with more, a core loses track of its streams from memory.
 BLOCKS = 16
@@ -26,24 +27,98 @@ LARGE, PARTS = 2**20, 8
 FEW = 31
 
 
+def as_rows(x: Array) -> Array:
+    """``[…, width]`` as ``[rows, width]``, also where there are none: ``reshape(-1, width)`` cannot tell how many."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
 def sum_of_rows(x: Array) -> Array:
-    """The sum over all axes but the last: ``[…, width]`` to ``[width]``."""
-    return bind(sum_p, jnp.asarray(x))
+    """The sum over all axes but the last: ``[…, width]`` to ``[width]``.
+
+    Args:
+        x: ``[…, width]``.
+
+    Returns:
+        ``[width]``.
+
+    Raises:
+        ValueError: ``x`` is a scalar.
+    """
+    return bind(sum_p, _with_width("x", x))
 
 
 def sum_of_products(x: Array, y: Array) -> Array:
-    """The sum of ``x y`` over all axes but the last, of two arrays ``[…, width]``: ``[width]``."""
-    return bind(dot_p, jnp.asarray(x), jnp.asarray(y))
+    """The sum of ``x y`` over all axes but the last.
+
+    Args:
+        x: ``[…, width]``.
+        y: The same shape.
+
+    Returns:
+        ``[width]``, in the dtype that holds both.
+
+    Raises:
+        ValueError: The shapes differ, or are those of scalars.
+    """
+    x, y = _promoted(_with_width("x", x), jnp.asarray(y))
+    if x.shape != y.shape:
+        raise ValueError(f"y: expected the shape of x, {x.shape}, got {y.shape}")
+    return bind(dot_p, x, y)
 
 
 def every_row(row: Array, leading: Sequence[int]) -> Array:
-    """The same row everywhere: ``[width]`` to ``[*leading, width]``."""
-    return bind(every_p, jnp.asarray(row), leading=tuple(leading))
+    """The same row everywhere.
+
+    Args:
+        row: ``[width]``.
+        leading: The axes before it.
+
+    Returns:
+        ``[*leading, width]``.
+
+    Raises:
+        ValueError: ``row`` has more axes than one, or none.
+    """
+    return bind(every_p, _one_row(row), leading=tuple(leading))
 
 
 def scale_rows(x: Array, row: Array) -> Array:
-    """Every row of ``x``, ``[…, width]``, times the same one, ``[width]``."""
-    return bind(scale_p, jnp.asarray(x), jnp.asarray(row))
+    """Every row of ``x`` times the same one.
+
+    Args:
+        x: ``[…, width]``.
+        row: ``[width]``.
+
+    Returns:
+        The shape of ``x``, in the dtype that holds both.
+
+    Raises:
+        ValueError: ``row`` is no row of the width of ``x``.
+    """
+    x, row = _promoted(_with_width("x", x), _one_row(row))
+    if row.shape != x.shape[-1:]:
+        raise ValueError(f"row: expected the shape {x.shape[-1:]} for x of shape {x.shape}, got {row.shape}")
+    return bind(scale_p, x, row)
+
+
+def _with_width(name: str, x: Any) -> Array:
+    x = jnp.asarray(x)
+    if x.ndim == 0:
+        raise ValueError(f"{name}: expected the shape […, width], got a scalar")
+    return x
+
+
+def _one_row(row: Any) -> Array:
+    row = jnp.asarray(row)
+    if row.ndim != 1:
+        raise ValueError(f"row: expected the shape [width], got {row.shape}")
+    return row
+
+
+def _promoted(x: Array, y: Array) -> tuple[Array, Array]:
+    """Both in one dtype: each gradient then comes back in its operand's own."""
+    dtype = jnp.result_type(x, y)
+    return x.astype(dtype), y.astype(dtype)
 
 
 sum_p = Primitive("stepax_sum_of_rows")
@@ -73,7 +148,7 @@ def _sum_by_blocks(*factors: Array) -> Array:
     parts = PARTS if first.size >= LARGE else 1
     size = count // (BLOCKS * parts)
     if not size and first.ndim > 2:
-        return _sum_by_blocks(*(factor.reshape(-1, *factor.shape[2:]) for factor in factors))
+        return _sum_by_blocks(*(factor.reshape(count * first.shape[1], *first.shape[2:]) for factor in factors))
     if first.ndim == 1 or count <= FEW or not size:
         return _stock_sum(*factors)
 
@@ -118,13 +193,14 @@ def _in_columns(apply: Callable[..., Array]) -> Callable[..., tuple[Array, int]]
 
     def rule(operands: Sequence[Array], dims: Sequence[Any], **static: Any) -> tuple[Array, int]:
         lanes = next(x.shape[lane] for x, lane in zip(operands, dims, strict=True) if lane is not None)
-        wide = []
+        wide, width = [], 0
         for x, lane in zip(operands, dims, strict=True):
             moved = jnp.expand_dims(x, -2) if lane is None else jnp.moveaxis(x, lane, -2)
             moved = jnp.broadcast_to(moved, (*moved.shape[:-2], lanes, moved.shape[-1]))
-            wide.append(moved.reshape(*moved.shape[:-2], -1))
+            width = moved.shape[-1]
+            wide.append(moved.reshape(*moved.shape[:-2], lanes * width))
         y = apply(*wide, **static)
-        return y.reshape(*y.shape[:-1], lanes, -1), y.ndim - 1
+        return y.reshape(*y.shape[:-1], lanes, width), y.ndim - 1
 
     return rule
 

@@ -9,6 +9,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from stepax.ops.sizes import whole
 from stepax.typing import Array
 
 __all__ = ["depth_to_space", "space_to_depth", "upsample"]
@@ -26,12 +27,13 @@ def upsample(x: Array, factor: int, *, method: Literal["nearest", "linear"] = "n
         ``[batch, *larger, channels]``.
 
     Raises:
+        TypeError: ``factor`` is no whole number.
         ValueError: There is no axis of space, ``factor`` is below 1, or ``method`` is another.
 
     Reference:
         Odena, Dumoulin and Olah, Deconvolution and checkerboard artifacts, Distill, 2016.
     """
-    space = _space(x, factor)
+    space, factor = _space(x), whole("factor", factor)
     larger = tuple(factor * n for n in space)
     if method == "linear":
         return jax.image.resize(x, (x.shape[0], *larger, x.shape[-1]), "linear")
@@ -57,20 +59,22 @@ def depth_to_space(x: Array, factor: int) -> Array:
         ``[batch, *larger, channels]``.
 
     Raises:
+        TypeError: ``factor`` is no whole number.
         ValueError: There is no axis of space, or the block does not divide the channels.
 
     Reference:
         Shi et al., Real-time single image and video super-resolution using an efficient sub-pixel convolutional neural
         network, 2016, arXiv:1609.05158.
     """
-    space = _space(x, factor)
+    space, factor = _space(x), whole("factor", factor)
     axes = len(space)
     if x.shape[-1] % factor**axes:
         raise ValueError(f"factor: blocks of {factor**axes} elements do not divide {x.shape[-1]} channels")
-    blocks = x.reshape(x.shape[0], *space, *(factor,) * axes, -1)
+    channels = x.shape[-1] // factor**axes
+    blocks = x.reshape(x.shape[0], *space, *(factor,) * axes, channels)
     order = [axis for i in range(axes) for axis in (1 + i, 1 + axes + i)]
     moved = blocks.transpose(0, *order, 2 * axes + 1)
-    return moved.reshape(x.shape[0], *(factor * n for n in space), -1)
+    return moved.reshape(x.shape[0], *(factor * n for n in space), channels)
 
 
 def space_to_depth(x: Array, factor: int) -> Array:
@@ -84,21 +88,21 @@ def space_to_depth(x: Array, factor: int) -> Array:
         ``[batch, *smaller, factor**axes * channels]``.
 
     Raises:
+        TypeError: ``factor`` is no whole number.
         ValueError: There is no axis of space, or ``factor`` does not divide one.
     """
-    space = _space(x, factor)
+    space, factor = _space(x), whole("factor", factor)
     axes = len(space)
     if any(n % factor for n in space):
         raise ValueError(f"factor: {factor} does not divide the input's space {space}")
     split = [size for n in space for size in (n // factor, factor)]
     blocks = x.reshape(x.shape[0], *split, x.shape[-1])
     order = [*range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2)]
-    return blocks.transpose(0, *order, 2 * axes + 1).reshape(x.shape[0], *(n // factor for n in space), -1)
+    channels = factor**axes * x.shape[-1]
+    return blocks.transpose(0, *order, 2 * axes + 1).reshape(x.shape[0], *(n // factor for n in space), channels)
 
 
-def _space(x: Array, factor: int) -> tuple[int, ...]:
-    if x.ndim < 3:
-        raise ValueError(f"x: expected the shape [batch, *space, channels], got {x.shape}")
-    if factor < 1:
-        raise ValueError(f"factor: expected at least 1, got {factor}")
+def _space(x: Array) -> tuple[int, ...]:
+    if jnp.ndim(x) < 3:
+        raise ValueError(f"x: expected the shape [batch, *space, channels], got {jnp.shape(x)}")
     return x.shape[1:-1]

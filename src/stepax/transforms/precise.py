@@ -113,7 +113,13 @@ def full_precision(learner: Learner, state: State, batch: Any) -> list[str]:
     Returns:
         Lines such as ``"jvp(MLP)/dense_0: stepax_product of float32[128,784] and float32[784,10]"``; none if all is in
         half precision.
+
+    Raises:
+        TypeError: No learner, such as a model, or no state, such as parameters.
     """
+    check_learner(learner, state)
+    if state is None:
+        raise TypeError("state: expected a stepax.State, such as run.state, got None")
     jaxpr = jax.make_jaxpr(lambda state, batch: learner.step(state, batch))(state, batch).jaxpr
     return [
         f"{equation.source_info.name_stack}: {equation.primitive.name} of "

@@ -40,7 +40,8 @@ def sweep(make: Callable[..., Learner], **axes: Sequence[float] | np.ndarray | A
 
     Lane ``k`` is the run of ``make(name=values[k], …)`` that starts at ``jax.random.split(key, lanes)[k]``, up to
     rounding. Any number may vary that leaves shapes as they are: a rate, a value in a schedule, dropout, the weight of
-    a loss. It reaches ``make`` as a traced scalar, so that Python cannot decide by it. For every combination of several
+    a loss. It reaches ``make`` as a traced scalar, so that Python cannot decide by it
+    (:class:`stepax.nn.Dropout` takes one, Flax's does not). For every combination of several
     values pass ``**stepax.grid(rate=…, dropout=…)``; for several seeds of each put the sweep into a ``population``.
 
     Args:
