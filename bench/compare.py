@@ -27,8 +27,8 @@ from bench import tables
 from bench.machine import QUIET, busy, described
 from bench.process import Failed, Process, environment
 from bench.rivals import MODULES, forms, task
+from stepax.arithmetic import flops
 from stepax.bench import WORKLOADS
-from stepax.bench.flops import flops
 from stepax.bench.measure import matmul_peak
 
 # A table in a file or a pipe is as wide as the house's lines.

@@ -25,8 +25,8 @@ from rich.console import Console
 from bench import tables
 from bench.machine import busy, described
 from bench.rivals import task
-from stepax import Learner, Report, collected, training
-from stepax.bench import WORKLOADS, Workload, lanes
+from stepax import Learner, Report, collected, population, training
+from stepax.bench import WORKLOADS, Workload
 from stepax.compile import jit
 
 # Of one turn; and the steps of an epoch, by how long they take.
@@ -103,7 +103,7 @@ def measured(name: str, rounds: int, seconds: float) -> dict[str, Any]:
 
 def _learner(workload: Workload) -> Learner:
     learner = workload.learner()
-    return learner if workload.lanes == 1 else lanes(learner, workload.lanes)
+    return learner if workload.lanes == 1 else population(learner, workload.lanes)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 MODULES = ("stepax", "nn", "nn.filters", "losses", "metrics", "ops", "data", "plot")
-SHELL = ("checkpoint", "weights", "deployment", "logs", "progress", "record", "compile")
+SHELL = ("checkpoint", "weights", "deployment", "processes", "logs", "progress", "record", "compile")
 PAGE = pathlib.Path(__file__).with_name("reference.md")
 
 

@@ -22,6 +22,8 @@ class Case(NamedTuple):
         epochs: Epochs to get there.
         batch_size: Examples a step; it leaves a remainder in most cases.
         by_gradient: Whether steps use the ``gradient`` argument.
+        lanes: Of a population, how many it has.
+        rounding: How far two programs for the same step may differ in float64.
     """
 
     make: Callable[[], sx.Learner]
@@ -30,6 +32,8 @@ class Case(NamedTuple):
     epochs: int
     batch_size: int = 5
     by_gradient: bool = True
+    lanes: tuple[int, ...] = ()
+    rounding: float = 1e-7
 
 
 class Regressor(nnx.Module):
@@ -103,6 +107,7 @@ def counting() -> dict[str, np.ndarray]:
     return {"x": tokens[:, :-1].astype(np.int32), "y": tokens[:, 1:].astype(np.int32), "weight": weight}
 
 
+MESH = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 ACCURACY = {"accuracy": sx.metrics.accuracy}
 
 
@@ -123,8 +128,18 @@ def _transferred() -> sx.Learner:
     return _supervised(model, sx.losses.cross_entropy, 0.02, **ACCURACY)
 
 
-def _accurate(metrics: dict[str, float]) -> bool:
-    return metrics["accuracy"] == 1
+def _accurate(metrics: dict[str, Any]) -> bool:
+    return bool(np.all(metrics["accuracy"] == 1))
+
+
+def _stripes_by(rate: Any) -> sx.Learner:
+    model = sx.nn.CNN((4,), dense=(8,), classes=2, normalize=True, dropout=0.1)
+    return _supervised(model, sx.losses.cross_entropy, rate, **ACCURACY)
+
+
+def _over_stripes(transform: Callable[[sx.Learner], sx.Learner], epochs: int = 20, **settings: Any) -> Case:
+    """A transformation over the CNN, which has batch normalisation and dropout."""
+    return Case(lambda: transform(_stripes_by(0.02)), stripes(), _accurate, epochs, 4, **settings)
 
 
 CASES = {
@@ -176,4 +191,13 @@ CASES = {
         200,
     ),
     "transfer": Case(_transferred, stripes(), _accurate, 30),
+    "accumulate": _over_stripes(lambda learner: sx.accumulate(learner, 2)),
+    "average": _over_stripes(lambda learner: sx.average(learner, 0.8)),
+    "guard": _over_stripes(sx.guard),
+    "watch": _over_stripes(lambda learner: sx.watch(learner, layers=True)),
+    # The compiler may leave out a rounding to eight bits that another program makes.
+    "precise": _over_stripes(sx.precise, rounding=2**-6),
+    "population": _over_stripes(lambda learner: sx.population(learner, 2), lanes=(2,)),
+    "sweep": Case(lambda: sx.sweep(_stripes_by, rate=[0.02, 0.03]), stripes(), _accurate, 20, 4, lanes=(2,)),
+    "shard": _over_stripes(lambda learner: sx.shard(learner, MESH)),
 }

@@ -39,5 +39,5 @@ def test_a_single_model_is_refused():
     data = batch_of(4)
     with pytest.raises(ValueError, match="state: expected that of a population"):
         sx.ensemble(mlp(), start(mlp(), data), data["x"])
-    with pytest.raises(TypeError, match="learner: expected a stepax.Learner"):
+    with pytest.raises(TypeError, match=r"learner: expected a stepax\.Learner"):
         sx.ensemble(sx.nn.MLP((3,)), start(mlp(), data), data["x"])

@@ -110,7 +110,7 @@ def does_io(name: str) -> bool:
 
 SHELL = {
     "cli", "plot", "record", "checkpoint", "saving", "data", "progress", "logs", "files", "bench",
-    "weights", "safetensors", "deployment",
+    "weights", "safetensors", "deployment", "estimation",
 }  # fmt: skip
 
 
@@ -125,15 +125,20 @@ class Rule(NamedTuple):
 
 RULES = [
     Rule(
-        "only nn, model, transfer, the domains and benchmarks know Flax",
+        "only nn, model, transfer, description, the domains and benchmarks know Flax",
         imported,
         is_from("flax"),
-        {"nn", "model", "transfer", "bench"} | DOMAINS,
+        {"nn", "model", "transfer", "description", "bench"} | DOMAINS,
     ),
     Rule("NNX makes modules, not loops", read, is_from("nnx.jit", "nnx.grad", "nnx.value_and_grad", "nnx.Optimizer")),
     Rule("only compile compiles", read, is_from("jax.jit", "jax.pmap"), {"compile", "bench"}),
     Rule("only compile compiles", imported, is_from("jax.jit", "jax.pmap"), {"compile", "bench"}),
-    Rule("no branch on the backend", read, is_from("jax.default_backend"), {"compile", "record", "cli", "bench"}),
+    Rule(
+        "no branch on the backend",
+        read,
+        is_from("jax.default_backend"),
+        {"compile", "record", "arithmetic", "cli", "bench"},
+    ),
     Rule("only the shell reads, writes and prints", called, does_io, SHELL),
     Rule("only the shell talks to a terminal", imported, is_from("rich", "tyro"), SHELL),
     Rule("only plot and cli draw figures", imported, is_from("matplotlib"), {"plot", "cli", "bench"}),

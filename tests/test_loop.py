@@ -1,13 +1,19 @@
 """The loop by itself: positions, chunks, borrowed states, and steps that may not be loops."""
 
+import contextlib
 import itertools
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.cases import CASES
 
 import stepax as sx
+from stepax.data import stream
+from stepax.source import Stream, example
 
 
 def counting(step=None):
@@ -104,3 +110,154 @@ def test_what_is_no_learner_source_state_or_count_is_refused():
         next(sx.epochs(sx.nn.MLP((2,)), source, start()))
     with pytest.raises(TypeError, match=r"state: expected a stepax\.State, .* got dict"):
         next(sx.epochs(counting(), source, {}))
+
+
+def streamed(size=2, data=None, key=None):
+    return stream(SOURCE if data is None else data, size, key)
+
+
+def steps(turns, count):
+    """Each step's metrics until ``count`` steps are made, and the state then."""
+    seen = []
+    with contextlib.closing(turns):
+        for state, metrics in turns:
+            seen.append(metrics)
+            if state.step >= count:
+                joined = {name: np.concatenate([part[name] for part in seen]) for name in seen[0]}
+                break
+    return jax.device_get(state._replace(key=jax.random.key_data(state.key))), joined
+
+
+def readers():
+    return [thread.name for thread in threading.enumerate() if "grain" in thread.name or "stepax" in thread.name]
+
+
+def ended():
+    """Whether all threads that read have ended; they do a moment after they were told to."""
+    end = time.monotonic() + 10
+    while readers() and time.monotonic() < end:
+        time.sleep(0.01)
+    return not readers()
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "tree", "nnx"])
+def test_a_stream_trains_to_the_bits_of_data_in_memory(name):
+    case = CASES[name]
+    learner, source = case.make(), sx.shuffled(case.data, case.batch_size, jax.random.key(5))
+    state = jax.jit(learner.init)(jax.random.key(0), example(source))
+    count = 3 * source.length
+    expected = steps(sx.epochs(learner, source, state), count)
+    for cut in ({}, {"chunk": 1}, {"room": 1}, {"seconds": 1e-9}):
+        found = steps(sx.epochs(learner, streamed(case.batch_size, case.data, jax.random.key(5)), state, **cut), count)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_stream_goes_on_at_the_step_of_its_state():
+    for first in (1, 3, 5, 8):
+        _, metrics = next(turns := sx.epochs(counting(), streamed(), start(first)))
+        assert metrics["seen"].tolist() == [1 + 4 * (i % 5) for i in range(first, 5 * (first // 5) + 5)]
+        turns.close()
+    _, metrics = steps(sx.epochs(counting(), streamed(), start(3), room=1), 12)
+    assert metrics["seen"].tolist() == [13, 17, 1, 5, 9, 13, 17, 1, 5]
+    assert ended()
+
+
+def test_room_bounds_what_is_read_ahead():
+    read = []
+
+    def batches(epoch, first):
+        for i in range(first, 20):
+            read.append((epoch, i))
+            yield {"x": np.float32([i])}
+
+    source = Stream(20, {"x": jax.ShapeDtypeStruct((1,), np.float32)}, batches)
+    turns = sx.epochs(counting(), source, start(), room=12)
+    _, metrics = next(turns)
+    assert metrics["seen"].tolist() == [0, 1, 2]
+    assert len(read) == 6  # one chunk computed, one that waits
+    list(itertools.islice(turns, 6))
+    # Nothing of the next epoch is read before it is wanted.
+    assert read[-1] == (0, 19)
+    next(turns)
+    assert read[-1][0] == 1
+    turns.close()
+    assert ended()
+
+
+def test_closing_ends_the_threads_and_the_streams_own_iterator():
+    closed = []
+
+    def batches(epoch, first):
+        try:
+            for i in itertools.count():
+                yield {"x": np.float32([i])}
+        finally:
+            closed.append(epoch)
+
+    source = Stream(9, {"x": jax.ShapeDtypeStruct((1,), np.float32)}, batches)
+    turns = sx.epochs(counting(), source, start(), room=12)
+    next(turns)
+    turns.close()
+    assert closed == [0]
+    assert ended()
+    turns = sx.epochs(counting(), streamed(1), start(), room=12)
+    next(turns)
+    del turns
+    assert ended()
+
+
+def failing(number):
+    def decode(row):
+        if row["x"] == number:
+            raise KeyError("lost")
+        return row
+
+    return decode
+
+
+@pytest.mark.parametrize("room", [1, 12, 10**6])
+def test_steps_before_a_batch_that_cannot_be_read_are_made(room):
+    source = stream({"x": SOURCE["x"]}, 2, decode=failing(7))
+    seen = []
+    turns = (seen.extend(metrics["seen"]) for _, metrics in sx.epochs(counting(), source, start(), room=room))
+    with pytest.raises(RuntimeError, match=r"batch 3 of epoch 0 cannot be read: .*row 7: KeyError: 'lost'"):
+        list(turns)
+    assert seen == [1, 5, 9]
+    assert ended()
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ([{"x": np.float32([1])}] * 2, "the stream ended before batch 2 of epoch 0, and has a length of 5"),
+        (
+            [{"x": np.float32([1])}, {"x": np.float32([1, 2])}],
+            r"batch 1 of epoch 0 is x: float32\[2\]; expected x: float32\[1\]",
+        ),
+        ([{"x": np.float64([1])}], r"batch 0 of epoch 0 is x: float64\[1\]; expected x: float32\[1\]"),
+        ([{"y": [1.0]}], r"batch 0 of epoch 0 is y/0: float64\[\]; expected x: float32\[1\]"),
+    ],
+)
+def test_a_stream_that_breaks_its_word_is_an_error(batches, message):
+    source = Stream(5, {"x": jax.ShapeDtypeStruct((1,), np.float32)}, lambda epoch, first: iter(batches))
+    with pytest.raises(ValueError, match=message):
+        steps(sx.epochs(counting(), source, start()), 5)
+    assert ended()
+
+
+def test_a_stream_of_ragged_batches_is_refused():
+    like = {"x": jax.ShapeDtypeStruct((2,), np.float32), "y": jax.ShapeDtypeStruct((3,), np.float32)}
+    with pytest.raises(ValueError, match=r"expected a stream of batches with one leading axis, .* y: float32\[3\]"):
+        next(sx.epochs(counting(), Stream(5, like, lambda epoch, first: iter(())), start()))
+
+
+def test_64_bits_stay_where_they_are_on(x64):
+    given = sx.new_state(jax.random.key(0), jnp.float64(0), {}, ())
+    data = {"x": np.float64([1 / 3, 2 / 3, 1])}
+    _, metrics = steps(sx.epochs(counting(), stream(data, 1), given), 3)
+    assert metrics["seen"].tolist() == data["x"].tolist()
+
+
+def test_the_rooms_size_is_checked():
+    with pytest.raises(ValueError, match="room: expected at least 1, got 0"):
+        next(sx.epochs(counting(), streamed(), start(), room=0))

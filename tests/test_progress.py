@@ -171,7 +171,7 @@ def test_table_of_many_short_epochs_is_thinned(epochs: int, rows: int) -> None:
     assert len(numbers) == rows
 
 
-@pytest.mark.parametrize("width", [12, 30, 45, 79, 80, 200])
+@pytest.mark.parametrize("width", [12, 30, 45, 79, 80, 100, 134, 135, 200])
 def test_no_width_breaks_a_line(width: int) -> None:
     terminal = Terminal(width)
     list(progress.shown(make_reports(), console=terminal.console))
@@ -181,6 +181,40 @@ def test_no_width_breaks_a_line(width: int) -> None:
     assert any(line.startswith("    1") for line in lines)
     assert any(line.startswith("epoch 3/3") for line in lines)
     assert any("loss 0.0833" in line for line in lines) == (width >= 40)
+
+
+def full_reports() -> Iterator[Report]:
+    """Slow enough for a speed, with all that a bar can show."""
+    for report in make_reports(epochs=3, length=100):
+        rate, norm = np.full(2, 1.25e-3), np.full(2, 0.75)
+        yield report._replace(
+            metrics={**report.metrics, "weight": np.full(2, 64.0), "learning_rate": rate, "gradient_norm": norm}
+        )
+
+
+@pytest.mark.parametrize(
+    ("width", "examples", "rate"), [(80, False, False), (99, False, False), (100, True, False), (135, True, True)]
+)
+def test_what_else_a_wide_terminal_shows(width: int, examples: bool, rate: bool) -> None:
+    terminal = Terminal(width)
+    list(progress.bar(full_reports(), console=terminal.console))
+    lines = plain(re.sub(r"\x1b\[[0-9;]*m", "", terminal.text()))  # colours would part the line
+    assert max(map(len, lines)) <= width
+    last = [line for line in lines if "300/300" in line and "steps/s" in line][-1]
+    assert ("examples/s" in last, "rate 1.25e-03  gradient 0.7500" in last) == (examples, rate)
+    if examples:
+        steps, shown = (float(text.replace(",", "")) for text in re.findall(r"([\d,.]+) (?:steps|examples)/s", last))
+        assert shown == pytest.approx(64 * steps, rel=0.05)
+
+
+def test_without_weights_nobody_knows_the_examples() -> None:
+    (report, *_) = make_reports()
+    assert progress._examples(report, 100.0) == "100 examples/s"
+    assert progress._examples(report._replace(metrics={"loss": np.ones(2)}), 100.0) == ""
+    assert progress._examples(report, None) == ""
+    lanes = report._replace(metrics={"weight": np.full((2, 3), 8.0), "gradient_norm": np.full((2, 3), 0.5)})
+    assert progress._examples(lanes, 2.0) == "16 examples/s"
+    assert progress._others(lanes) == "gradient 0.5000"
 
 
 def test_bar_alone_is_gone_at_the_end() -> None:

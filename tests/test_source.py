@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 import stepax as sx
+from stepax.source import Stream, example
 
 
 def rows(n):
@@ -177,3 +178,13 @@ def test_class_weights_need_labels():
         sx.class_weights({"x": np.zeros(2)})
     with pytest.raises(TypeError, match=r"data: expected a dict of arrays .*, got ndarray"):
         sx.class_weights(np.zeros(2))
+
+
+def test_an_example_shows_the_shapes_of_a_batch():
+    source = sx.in_order(rows(5), 2)
+    np.testing.assert_array_equal(example(source)["x"], [0, 1])
+    like = {"x": jax.ShapeDtypeStruct((2, 3), np.uint8), "y": {"deep": jax.ShapeDtypeStruct((2,), np.float64)}}
+    batch = example(Stream(3, like, lambda epoch, first: iter(())))
+    assert (batch["x"].shape, batch["x"].dtype, batch["y"]["deep"].dtype) == ((2, 3), jnp.uint8, jnp.float32)
+    assert not batch["x"].any()
+    assert example(sx.generated(2)) is None

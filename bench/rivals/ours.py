@@ -8,8 +8,8 @@ import numpy as np
 from flax import traverse_util
 
 from bench.rivals.task import Task
-from stepax import State, epochs, in_order, shuffled
-from stepax.bench import WORKLOADS, lanes
+from stepax import State, epochs, in_order, population, shuffled
+from stepax.bench import WORKLOADS
 from stepax.reports import PACE
 
 
@@ -21,7 +21,7 @@ class _Trainer:
     def __init__(self, task: Task) -> None:
         self.task = task
         learner = WORKLOADS[task.workload].learner()
-        self.learner = learner if task.lanes == 1 else lanes(learner, task.lanes)
+        self.learner = learner if task.lanes == 1 else population(learner, task.lanes)
 
     def chunks(self) -> Iterator[int]:
         source = shuffled({"x": self.task.x, "y": self.task.y}, self.task.batch_size, jax.random.key(0))

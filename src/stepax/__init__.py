@@ -9,30 +9,44 @@ import importlib
 from typing import Any
 
 from stepax import losses, metrics, nn, ops
+from stepax.description import Description, describe
 from stepax.ensemble import Ensemble, ensemble
+from stepax.estimation import Estimate, estimate
 from stepax.evaluation import Evaluation, evaluate, predict
 from stepax.fit import Run, collected, fit
 from stepax.folds import Folds, folds, side_by_side
 from stepax.gradient import gradient, reduce, update, weighted_mean
 from stepax.learner import Learner, State, new_state, step_key, supervised
+from stepax.learning_rate import RateRange, rate_range
 from stepax.loop import epochs
 from stepax.model import Model, as_model, from_linen, from_nnx, scaled
+from stepax.optuna_search import search_optuna
+from stepax.placement import share, spread
+from stepax.profiling import Profile, profile
 from stepax.reports import Report, training
 from stepax.saving import Checkpoints, Interrupted
-from stepax.source import Source, class_weights, generated, in_order, shuffled
+from stepax.searching import Search, Trial, choice, log_uniform, search, uniform
+from stepax.source import Source, Stream, class_weights, generated, in_order, shuffled
 from stepax.transfer import transfer, unfrozen
 from stepax.transforms import (
     NotFinite,
     accumulate,
     average,
     averaged,
+    by_path,
     check_guard,
     full_precision,
+    fully_sharded,
     grid,
     guard,
     lane,
+    mesh,
     population,
     precise,
+    replay,
+    replicated,
+    shard,
+    shardings,
     sweep,
     watch,
 )
@@ -41,6 +55,7 @@ __version__ = "0.1.0"
 
 # Loaded when first used: files, figures and the command line cost more to import than all the rest.
 LAZY = (
+    "augment",
     "checkpoint",
     "cli",
     "compile",
@@ -48,6 +63,7 @@ LAZY = (
     "deployment",
     "logs",
     "plot",
+    "processes",
     "progress",
     "record",
     "typing",
@@ -56,39 +72,53 @@ LAZY = (
 
 __all__ = [
     "Checkpoints",
+    "Description",
     "Ensemble",
+    "Estimate",
     "Evaluation",
     "Folds",
     "Interrupted",
     "Learner",
     "Model",
     "NotFinite",
+    "Profile",
+    "RateRange",
     "Report",
     "Run",
+    "Search",
     "Source",
     "State",
+    "Stream",
+    "Trial",
     "accumulate",
     "as_model",
     "average",
     "averaged",
+    "by_path",
     "check_guard",
+    "choice",
     "class_weights",
     "collected",
+    "describe",
     "ensemble",
     "epochs",
+    "estimate",
     "evaluate",
     "fit",
     "folds",
     "from_linen",
     "from_nnx",
     "full_precision",
+    "fully_sharded",
     "generated",
     "gradient",
     "grid",
     "guard",
     "in_order",
     "lane",
+    "log_uniform",
     "losses",
+    "mesh",
     "metrics",
     "new_state",
     "nn",
@@ -96,16 +126,27 @@ __all__ = [
     "population",
     "precise",
     "predict",
+    "profile",
+    "rate_range",
     "reduce",
+    "replay",
+    "replicated",
     "scaled",
+    "search",
+    "search_optuna",
+    "shard",
+    "shardings",
+    "share",
     "shuffled",
     "side_by_side",
+    "spread",
     "step_key",
     "supervised",
     "sweep",
     "training",
     "transfer",
     "unfrozen",
+    "uniform",
     "update",
     "watch",
     "weighted_mean",

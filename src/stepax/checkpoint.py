@@ -15,9 +15,10 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from stepax.files import one_line, read_json, write_json
+from stepax.processes import first, from_first, is_shared, place, told, whole
 from stepax.typing import Array, Tree
 
-__all__ = ["CheckpointError", "Mismatch", "about", "load", "save"]
+__all__ = ["CheckpointError", "Mismatch", "about", "load", "save", "sent"]
 
 # A checkpoint is a folder with ``index.json``, which describes every array and names the folder where Orbax keeps the
 # bytes. The index is replaced last and in one go: until then the old checkpoint is whole, and without it nothing loads.
@@ -39,7 +40,8 @@ class Mismatch(CheckpointError):
 def save(path: str | os.PathLike, tree: Tree, about: Mapping[str, Any] | None = None) -> None:
     """Saves a tree of arrays, typed random keys among them.
 
-    A checkpoint that is there already stays whole until the new one is.
+    A checkpoint that is there already stays whole until the new one is. Arrays that lie on devices of several processes
+    are saved by the first of these; all must make the call.
 
     Args:
         path: The checkpoint's folder; made if it is not there.
@@ -50,7 +52,9 @@ def save(path: str | os.PathLike, tree: Tree, about: Mapping[str, Any] | None = 
         TypeError: ``about`` holds what JSON cannot.
         OSError: The folder cannot be written, or the disk is full.
     """
-    write(path, to_host(tree), about)
+    hosts = to_host(tree)
+    if first() or not is_shared(tree):
+        write(path, hosts, about)
 
 
 def to_host(tree: Tree) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
@@ -67,7 +71,7 @@ def write(
     arrays = folder / f"arrays-{secrets.token_hex(4)}"
     stored = {name: host for name, (host, _) in hosts.items() if host.size}
     if stored:  # Orbax refuses a tree without arrays, and arrays without elements
-        ocp.save(str(arrays.absolute()), stored)
+        _save_arrays(str(arrays.absolute()), stored)
     leaves = {name: {**kind, "sha256": _checksum(host, kind)} for name, (host, kind) in hosts.items()}
     index = {
         "format": FORMAT,
@@ -124,6 +128,25 @@ def load(path: str | os.PathLike, like: Tree) -> Tree:
     )
 
 
+def sent(tree: Tree | None, like: Tree) -> Tree:
+    """What the first process has loaded, in all of them, bit for bit.
+
+    Args:
+        tree: Arrays; of the other processes nothing is looked at.
+        like: As in :func:`load`.
+    """
+    targets, structure = jax.tree.flatten(like)
+    hosts = [(_blank(target), {}) for target in targets] if tree is None else [*map(_to_host, jax.tree.leaves(tree))]
+    kinds = told([kind for _, kind in hosts])
+    return jax.tree.unflatten(
+        structure,
+        [
+            _to_device(from_first(host), kind, target)
+            for (host, _), kind, target in zip(hosts, kinds, targets, strict=True)
+        ],
+    )
+
+
 def _leaves(tree: Tree) -> dict[str, Any]:
     return {"tree" + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
@@ -136,7 +159,7 @@ def _to_host(leaf: Any) -> tuple[np.ndarray, dict[str, Any]]:
         kind["generator"] = str(jax.random.key_impl(array))
         array = jax.random.key_data(array)
     # A copy: on a CPU the array's own memory would be given to the next step.
-    return np.array(array), kind
+    return whole(array), kind
 
 
 def _to_device(host: np.ndarray, kind: dict[str, Any], target: Any) -> Array:
@@ -144,7 +167,7 @@ def _to_device(host: np.ndarray, kind: dict[str, Any], target: Any) -> Array:
     if "generator" in kind:
         array = jax.random.wrap_key_data(array, impl=kind["generator"])
     placed = target.committed if isinstance(target, jax.Array) else getattr(target, "sharding", None) is not None
-    return jax.device_put(array, target.sharding) if placed else array
+    return place(array, target.sharding) if placed else array
 
 
 def _checksum(host: np.ndarray, kind: dict[str, Any]) -> str:
@@ -238,11 +261,40 @@ def _read(folder: pathlib.Path, index: dict[str, Any], targets: dict[str, Any]) 
     hosts = {name: _blank(target) for name, target in targets.items()}
     stored = {name: host for name, host in hosts.items() if host.size}
     try:
-        return {**hosts, **ocp.load(str(arrays.absolute()), stored)} if stored else hosts
+        return {**hosts, **_load_arrays(str(arrays.absolute()), stored)} if stored else hosts
     except (
         Exception
     ) as error:  # Orbax has many kinds; the files are whole, so its version cannot read them, or the index is wrong
         raise CheckpointError(f"checkpoint {folder}: Orbax cannot read {arrays.name}: {error}") from error
+
+
+def _save_arrays(path: str, arrays: dict[str, np.ndarray]) -> None:
+    if jax.process_count() == 1:
+        ocp.save(path, arrays)
+        return
+    # The new form asks all processes, and they are at their next steps.
+    import orbax.checkpoint as former
+
+    alone = former.options.MultiprocessingOptions(**_alone())
+    handler = former.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    with former.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
+        checkpointer.save(path, former.args.PyTreeSave(arrays))
+
+
+def _load_arrays(path: str, like: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    if jax.process_count() == 1:
+        return ocp.load(path, like)
+    context = ocp.Context()
+    for name, value in _alone().items():
+        setattr(context.multiprocessing, name, value)
+    with context:
+        return ocp.load(path, like)
+
+
+def _alone() -> dict[str, Any]:
+    """Options with which Orbax waits for no other process."""
+    own = jax.process_index()
+    return {"primary_host": own, "active_processes": {own}, "barrier_sync_key_prefix": f"stepax-{own}"}
 
 
 def _blank(target: Any) -> np.ndarray:

@@ -54,7 +54,6 @@ def ensemble(
         Lakshminarayanan, Pritzel and Blundell, Simple and scalable predictive uncertainty estimation using deep
         ensembles, 2017. arXiv:1612.01474
     """
-
     check_learner(learner, state)
     if not state.key.shape:
         raise ValueError("state: expected that of a population, with an axis of lanes, got that of a single model")

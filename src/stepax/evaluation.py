@@ -1,5 +1,6 @@
 """Measuring and using a trained learner: exact weighted means over data, and whole outputs."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -12,7 +13,9 @@ from stepax.checks import check, check_count
 from stepax.compile import jit
 from stepax.keys import fold_in
 from stepax.learner import Learner, State, check_learner
-from stepax.source import Source, in_order
+from stepax.loop import Chunks, capacity, taken
+from stepax.placement import Beside, mesh_of, next_of
+from stepax.source import Source, Stream, in_order
 from stepax.typing import Array, Key, Metrics, Tree
 
 __all__ = ["Evaluation", "evaluate", "missing", "plain", "predict", "rehearse"]
@@ -35,37 +38,68 @@ class Evaluation:
     """
 
     def __init__(self, learner: Learner, data: Any, batch_size: int = BATCH) -> None:
-        source = data if isinstance(data, Source) else in_order(data, batch_size)
-        self._order, self._length = source.order(0), jnp.int32(source.length)
-        self._program = _measure(learner, source.take)
+        self._source = data if isinstance(data, Source | Stream) else in_order(data, batch_size)
+        self._learner, self._beside = learner, Beside()
+        if isinstance(self._source, Source):
+            self._order = self._source.order(0)
 
     def __call__(self, state: State, key: Key | None = None) -> Metrics:
         """The metrics of all the data for a state, on the device; ``key`` as in :func:`evaluate`."""
         # Steps count from 0 to the largest int32: no step's key is at this number.
         key = fold_in(state.key, np.uint32(2**32 - 1)) if key is None else key
-        return self._program(state, self._order, self._length, key)
+        source = self._source
+        if isinstance(source, Source):
+            program = _whole(self._learner, source.take)
+            return program(state, self._beside(state, self._order), jnp.int32(source.length), key)
+        mesh, totals, number = mesh_of(state), None, 0
+        part, means = _parts(self._learner, next_of if mesh else taken(source))
+        with contextlib.closing(Chunks(source, 0, 0, capacity(source), mesh)) as chunks:
+            for arrays, _, count in chunks:
+                batches = self._beside(state, arrays)
+                totals = part(state, batches, jnp.int32(count), key, jnp.int32(number), totals)
+                number += count
+        return means(totals)
 
 
 @lru_cache(maxsize=32)
-def _measure(learner: Learner, take: Callable[[Tree, Any], Any]) -> Callable[..., Metrics]:
+def _whole(learner: Learner, take: Callable[[Tree, Any], Any]) -> Callable[..., Metrics]:
     """Weighted means over an epoch's batches, as one program."""
 
     def measure(state: State, order: Tree, length: Array, key: Key) -> Metrics:
+        return _means(_sums(learner, take)(state, order, length, key, 0, None))
+
+    return jit(measure)
+
+
+@lru_cache(maxsize=32)
+def _parts(learner: Learner, take: Callable[[Tree, Any], Any]) -> tuple[Callable[..., Metrics], Callable[..., Metrics]]:
+    """The same for a stream: a program for the sums of a chunk, and one for the means of all."""
+    return jit(_sums(learner, take)), jit(_means)
+
+
+def _means(totals: Metrics) -> Metrics:
+    weight = totals.pop("weight")
+    return {**{name: value / jnp.where(weight == 0, 1, weight) for name, value in totals.items()}, "weight": weight}
+
+
+def _sums(learner: Learner, take: Callable[[Tree, Any], Any]) -> Callable[..., Metrics]:
+    """Weighted sums over batches, the first of which has a number in the epoch; they go on from those before."""
+
+    def part(state: State, order: Tree, length: Array, key: Key, number: Any, totals: Metrics | None) -> Metrics:
         def one(i: Any) -> Metrics:
-            metrics = learner.evaluate(state, take(order, i), fold_in(key, i))
+            metrics = learner.evaluate(state, take(order, i), fold_in(key, number + i))
             weight = metrics.pop("weight")
             return {
                 **{name: jnp.where(weight == 0, 0, value * weight) for name, value in metrics.items()},
                 "weight": weight,
             }
 
-        like = jax.eval_shape(one, jnp.int32(0))
-        totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-        totals = jax.lax.fori_loop(0, length, lambda i, totals: jax.tree.map(jnp.add, totals, one(i)), totals)
-        weight = totals.pop("weight")
-        return {**{name: value / jnp.where(weight == 0, 1, weight) for name, value in totals.items()}, "weight": weight}
+        if totals is None:
+            like = jax.eval_shape(one, jnp.int32(0))
+            totals = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        return jax.lax.fori_loop(0, length, lambda i, totals: jax.tree.map(jnp.add, totals, one(i)), totals)
 
-    return jit(measure)
+    return part
 
 
 def rehearse(learner: Learner, state: State, data: Any, name: str = "data") -> Metrics:

@@ -10,6 +10,7 @@ import numpy as np
 
 from stepax.compile import compile_seconds
 from stepax.learner import Learner, State
+from stepax.processes import first
 from stepax.record import parameter_hash
 from stepax.reports import Report, closing, training
 from stepax.saving import Checkpoints
@@ -102,7 +103,7 @@ def fit(
         state=state,
         checkpoints=checkpoints,
     )
-    if progress:
+    if progress and first():
         from stepax.progress import shown
 
         reports = shown(reports)

@@ -1,4 +1,4 @@
-"""Data of their own for the lanes of a population: several sources side by side, and the folds of a cross-validation."""
+"""Data of their own for the lanes of a population: sources side by side, and the folds of a cross-validation."""
 
 from collections.abc import Sequence
 from functools import lru_cache

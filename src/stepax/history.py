@@ -39,7 +39,8 @@ class Sums:
         """The weighted means: numbers, or lists of one number per lane."""
         totals = dict(self._totals)
         weight = totals.pop("weight", np.zeros(()))
-        return {name: (total / np.where(weight == 0, 1, weight)).tolist() for name, total in totals.items()}
+        with np.errstate(invalid="ignore"):  # of an epoch that does not count at all there is no mean
+            return {name: np.where(weight == 0, np.nan, total / weight).tolist() for name, total in totals.items()}
 
     def kept(self) -> dict[str, Any]:
         """What ``Sums(…)`` goes on from, as JSON can hold it."""

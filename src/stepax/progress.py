@@ -18,6 +18,8 @@ __all__ = ["bar", "shown", "table"]
 ROWS = 100
 # Times a second that the bar is drawn.
 REFRESH = 4
+# Characters a line from which on it has room for examples a second, and for the learning rate and the gradient.
+WIDE, WIDEST = 100, 135
 
 
 def shown(reports: Iterator[Report], *, console: Console | None = None) -> Iterator[Report]:
@@ -40,6 +42,10 @@ def shown(reports: Iterator[Report], *, console: Console | None = None) -> Itera
 def bar(reports: Iterator[Report], *, console: Console | None = None) -> Iterator[Report]:
     """Passes a training's reports on and draws a bar: epoch, steps, their rate, time left, loss. It is gone at the end.
 
+    A wide terminal has room for examples a second, where the metrics' ``weight`` counts them, and the widest for the
+    learning rate and the gradient's norm, where the metrics have them (``optax.inject_hyperparams``,
+    :func:`stepax.watch`).
+
     Args:
         reports: From :func:`stepax.training`, or a function around it.
         console: Where to draw; ``None``: on standard error. Nothing is drawn where it is no terminal, nor a notebook
@@ -58,27 +64,51 @@ def bar(reports: Iterator[Report], *, console: Console | None = None) -> Iterato
         closing(reports),
         Progress(*_parts(console.width), console=console, transient=True, refresh_per_second=REFRESH) as progress,
     ):
-        task = progress.add_task("compiling …", total=None, rate="", measure="")
+        task = progress.add_task("compiling …", total=None, rate="", examples="", measure="", others="")
         for report in reports:
             epochs = report.total // report.length
             epoch = f"epoch {min(report.step // report.length + 1, epochs)}/{epochs}"
             speed = progress.tasks[0].speed
-            rate = f"{speed:,.0f} steps/s" if speed and speed >= 10 else f"{speed:.2f} steps/s" if speed else ""
-            progress.update(
-                task, description=epoch, completed=report.step, total=report.total, rate=rate, measure=_measure(report)
-            )
+            texts: dict[str, Any] = {"rate": _speed(speed, "steps/s"), "examples": _examples(report, speed)}
+            texts |= {"measure": _measure(report), "others": _others(report)}
+            progress.update(task, description=epoch, completed=report.step, total=report.total, **texts)
             yield report
 
 
 def _parts(width: int) -> list[ProgressColumn]:
     """What fits into a line, the most wanted first."""
-    epoch, rate, measure = map(TextColumn, ("{task.description}", "{task.fields[rate]}", "{task.fields[measure]}"))
-    line, steps, left = BarColumn(bar_width=max(5, min(40, width - 76))), MofNCompleteColumn(), TimeRemainingColumn()
+    names = ("{task.description}", *(f"{{task.fields[{name}]}}" for name in ("rate", "examples", "measure", "others")))
+    epoch, rate, examples, measure, others = map(TextColumn, names)
+    taken = 76 if width < WIDE else 95 if width < WIDEST else 130
+    line = BarColumn(bar_width=max(5, min(40, width - taken)))
+    steps, left = MofNCompleteColumn(), TimeRemainingColumn()
     if width < 40:
         return [epoch, left]
     if width < 60:
         return [epoch, line, left, measure]
-    return [epoch, line, steps, left, measure] if width < 80 else [epoch, line, steps, rate, left, measure]
+    if width < 80:
+        return [epoch, line, steps, left, measure]
+    if width < WIDE:
+        return [epoch, line, steps, rate, left, measure]
+    return [epoch, line, steps, rate, examples, left, measure, *([others] if width >= WIDEST else [])]
+
+
+def _speed(speed: float | None, unit: str) -> str:
+    return f"{speed:,.0f} {unit}" if speed and speed >= 10 else f"{speed:.2f} {unit}" if speed else ""
+
+
+def _examples(report: Report, speed: float | None) -> str:
+    """Examples a second: those of a step, as the weights tell, times the steps."""
+    weight = float(np.mean(report.metrics["weight"])) if "weight" in report.metrics else 0.0
+    return _speed(weight * speed, "examples/s") if speed and np.isfinite(weight) else ""
+
+
+def _others(report: Report) -> str:
+    """Of the last step the learning rate and the gradient's norm."""
+    shown = {"rate": "learning_rate", "gradient": "gradient_norm"}
+    return "  ".join(
+        f"{text} {_number(report.metrics[name][-1])}" for text, name in shown.items() if name in report.metrics
+    )
 
 
 def _measure(report: Report) -> str:

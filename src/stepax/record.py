@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from stepax.files import one_line, read_json, write_json
+from stepax.processes import whole
 from stepax.typing import Tree
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def parameter_hash(params: Tree) -> str:
     """SHA-256 over a tree's paths, dtypes, shapes and bytes: equal for equal bits on machines of one byte order."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        array = np.asarray(jax.device_get(leaf))
+        array = whole(leaf)
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -19,9 +19,11 @@ from stepax.evaluation import BATCH, Evaluation, missing, rehearse
 from stepax.history import Best, Sums
 from stepax.learner import Learner, State, check_learner
 from stepax.loop import epochs
+from stepax.placement import placement
+from stepax.processes import is_shared, place
 from stepax.saving import Checkpoints, Interrupted, Saver, fingerprint, stoppable
-from stepax.source import Source, in_order, shuffled
-from stepax.transforms.guard import check_guard
+from stepax.source import Source, Stream, example, in_order, shuffled
+from stepax.transforms.guard import NotFinite, check_guard
 from stepax.typing import Key, Metrics
 
 __all__ = ["Report", "closing", "training"]
@@ -103,12 +105,12 @@ def training(
     checks.check_count("epochs", epochs)
     checks.check_patience(patience, validation)
     learner_key, data_key = jax.random.split(key)
-    source = data if isinstance(data, Source) else _shuffled(data, batch_size, data_key)
+    source = data if isinstance(data, Source | Stream) else _shuffled(data, batch_size, data_key)
     watched = validation
-    if validation is not None and not isinstance(validation, Source):
+    if validation is not None and not isinstance(validation, Source | Stream):
         watched = in_order(validation, BATCH, name="validation")
     # All the data stand for a batch here: a permutation would have to be compiled.
-    batch = data if isinstance(data, Mapping) else _first(source)
+    batch = data if isinstance(data, Mapping) else example(source)
     try:
         like = state or jax.eval_shape(learner.init, learner_key, batch)
     except KeyError as error:
@@ -116,23 +118,28 @@ def training(
     rehearse(learner, like, data)
     measured = rehearse(learner, like, validation, "validation")
     if patience is not None:
-        if isinstance(watched, Source) and not measured:
-            measured = jax.eval_shape(learner.evaluate, like, _first(watched), like.key)
-        _check_monitor(monitor, learner, like, batch, measured)
+        if isinstance(watched, Source | Stream) and not measured:
+            measured = jax.eval_shape(learner.evaluate, like, example(watched), like.key)
+        _check_monitor(monitor, learner, like, source, measured)
         better = better or _better(monitor)
     if state is not None and int(state.step) >= epochs * source.length:
         made = f"{int(state.step)} steps already, and {epochs} epochs are {epochs * source.length}"
         raise ValueError(f"epochs: the state has made {made}")
     best, saver, found = Best(patience, monitor, better), None, None
+    if state is not None or checkpoints is not None:
+        placed = placement(_initial(learner), learner_key, example(source))
+        if placed is not None:
+            like = placed
+            state = state and jax.tree.map(lambda leaf, target: place(leaf, target.sharding), state, placed)
     if checkpoints is not None:
-        saver = _saver(checkpoints, key, source, data, patience, monitor)
+        saver = _saver(checkpoints, key, source, data, validation, patience, monitor, shared=is_shared(like))
         found = saver.find(like)
     if found is not None:
         state = found.state
         if found.best is not None:
             best.go_on(found.best, found.about["best"])
     elif state is None:
-        state = _initial(learner)(learner_key, _first(source))
+        state = _initial(learner)(learner_key, example(source))
     evaluation = None if watched is None else Evaluation(learner, watched)
     return _reports(learner, source, state, epochs, evaluation, best, saver, {} if found is None else found.about)
 
@@ -140,10 +147,13 @@ def training(
 def _saver(
     checkpoints: Checkpoints | str | os.PathLike,
     key: Key,
-    source: Source,
+    source: Source | Stream,
     data: Any,
+    validation: Any,
     patience: int | None,
     monitor: str,
+    *,
+    shared: bool,
 ) -> Saver:
     """With what has to be the same for a training to go on; the number of epochs may be another."""
     if not isinstance(checkpoints, Checkpoints):
@@ -152,14 +162,11 @@ def _saver(
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "steps an epoch": source.length,
         "data": fingerprint(data) if isinstance(data, Mapping) else None,
+        "validation": fingerprint(validation) if isinstance(validation, Mapping) else validation is not None,
         "patience": patience,
         "monitor": monitor if patience is not None else None,
     }
-    return Saver(checkpoints, training)
-
-
-def _first(source: Source) -> Any:
-    return source.take(source.order(0), jnp.int32(0))
+    return Saver(checkpoints, training, shared=shared)
 
 
 @lru_cache(maxsize=16)
@@ -178,12 +185,12 @@ def _shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
     return source
 
 
-def _check_monitor(monitor: str, learner: Learner, state: State, batch: Any, measured: Metrics) -> None:
+def _check_monitor(monitor: str, learner: Learner, state: State, source: Source | Stream, measured: Metrics) -> None:
     """Refuses a measure that the history will not have, before an epoch is spent on it."""
     known = [f"validation/{name}" for name in measured if name != "weight"]
     if monitor in known:
         return
-    known += [name for name in jax.eval_shape(learner.step, state, batch)[1] if name != "weight"]
+    known += [name for name in jax.eval_shape(learner.step, state, example(source))[1] if name != "weight"]
     if monitor not in known:
         raise ValueError(f"monitor: unknown measure {checks.nearest(monitor, known)}")
 
@@ -198,9 +205,22 @@ def _better(monitor: str) -> Callable[[float, float], bool]:
     )
 
 
+def _check_guard(state: State, source: Source | Stream) -> None:
+    """As ``check_guard``, with the batch."""
+    try:
+        check_guard(state)
+    except NotFinite as error:
+        error.position = epoch, number = divmod(error.step, source.length)
+        if isinstance(source, Source):
+            error.batch = source.take(source.order(epoch), jnp.int32(number))
+        else:
+            error.batch = next(source.batches(epoch, number))
+        raise
+
+
 def _reports(
     learner: Learner,
-    source: Source,
+    source: Source | Stream,
     state: State,
     epochs_: int,
     evaluation: Evaluation | None,
@@ -227,8 +247,9 @@ def _reports(
         noted = stack.enter_context(stoppable()) if saver else lambda: 0
         if saver:
             stack.callback(saver.close)
-        for current, metrics in epochs(learner, source, state, seconds=PACE):
-            check_guard(current)
+        turns = stack.enter_context(contextlib.closing(epochs(learner, source, state, seconds=PACE)))
+        for current, metrics in turns:
+            _check_guard(current, source)
             step, row = int(current.step), None
             sums.add(metrics)
             if step % source.length == 0:
@@ -253,16 +274,16 @@ def _reports(
                     about = {"seconds": seconds(), "sums": sums.kept(), "rows": [*rows], "best": best.kept()}
                     saver.save(state, best.state, {**told, **about})
 
-                if stopped or saver.due(told["value"]):
+                if stopped or saver.agreed(saver.due(told["value"])):
                     keep()
                 try:
                     yield report(current, metrics, row)
                 except GeneratorExit:
                     keep()
                     raise
-                if noted() and not stopped:
+                if not stopped and (number := saver.agreed(noted())):
                     keep()
-                    raise Interrupted(noted(), step, saver.folder, saver.wait())
+                    raise Interrupted(number, step, saver.folder, saver.wait())
             if stopped:
                 return
 

@@ -24,6 +24,7 @@ import jax
 import numpy as np
 
 from stepax.checks import check_count, nearest
+from stepax.processes import agreed, first, told
 from stepax.typing import Tree
 
 __all__ = ["Checkpoints", "Found", "Interrupted", "Saver", "fingerprint", "stoppable"]
@@ -96,18 +97,23 @@ class Found(NamedTuple):
 class Saver:
     """Saves one training into its folder, in a thread of its own, and finds what an earlier process has saved there.
 
+    Of a training in several processes the first one alone reads and writes, and tells the others.
+
     Args:
         settings: Where and when.
         training: What must be the same for a training to go on, as JSON can hold it.
+        shared: Whether the training's state lies on devices of several processes.
 
     Raises:
         CheckpointError: The folder cannot be made or written, or another process saves there.
     """
 
-    def __init__(self, settings: Checkpoints, training: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Checkpoints, training: Mapping[str, Any], *, shared: bool = False) -> None:
         self.settings, self.folder, self._training = settings, pathlib.Path(settings.folder), dict(training)
+        self._shared, self._writes = shared, not shared or first()
+        lock = self._by_first(lambda: _locked(self.folder))
         # Given back by the system at the end of the process, whatever that is.
-        self._unlock = weakref.finalize(self, os.close, _locked(self.folder))
+        self._unlock = weakref.finalize(self, os.close, lock) if self._writes else lambda: None
         self._thread = ThreadPoolExecutor(1, "stepax-checkpoint")
         self._pending: Future | None = None
         self._last, self.saved = time.monotonic(), -1
@@ -117,12 +123,45 @@ class Saver:
         """The newest checkpoint that is whole; what was cut short is removed, and what is damaged passed over.
 
         Args:
-            like: A state of the training's shapes.
+            like: A state of the training's shapes, with the places where it is to lie.
 
         Raises:
             Mismatch: The checkpoint is of another training: another model, other data or settings, another version.
             CheckpointError: There are checkpoints, and all of them are damaged.
         """
+        if not self._shared:
+            return self._find(like)
+        from stepax import checkpoint
+
+        bare = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+        found = self._by_first(lambda: self._find(bare))
+        about = told(None if found is None else found.about)
+        if about is None:
+            return None
+        target = {"state": like, "best": like if about["best"] else {}}
+        own = None if found is None else {"state": found.state, "best": found.best or {}}
+        tree = checkpoint.sent(own, target)
+        self._go_on(about)
+        return Found(tree["state"], tree["best"] or None, about)
+
+    def _by_first(self, function: Callable[[], Any]) -> Any:
+        """What the first process finds there, ``None`` in the others; its error is one in all."""
+        if not self._shared:
+            return function()
+        from stepax import checkpoint
+
+        result, problem = None, None
+        if self._writes:
+            try:
+                result = function()
+            except checkpoint.CheckpointError as error:
+                problem = [isinstance(error, checkpoint.Mismatch), str(error)]
+        problem = told(problem)
+        if problem:
+            raise (checkpoint.Mismatch if problem[0] else checkpoint.CheckpointError)(problem[1])
+        return result
+
+    def _find(self, like: Tree) -> Found | None:
         from stepax import checkpoint
 
         for entry in self._entries():
@@ -141,17 +180,20 @@ class Saver:
                 continue
             if faults:
                 warnings.warn(f"{'; '.join(faults)}: going on from {entry.name}", stacklevel=2)
-            self.saved = about["step"]
-            self._values = [value for row in about["rows"] if (value := self.value(row)) is not None]
+            self._go_on(about)
             return Found(tree["state"], tree["best"] or None, about)
         if faults:
             raise checkpoint.CheckpointError("; ".join(faults) + "; there is no other to go on from")
         return None
 
+    def _go_on(self, about: dict[str, Any]) -> None:
+        self.saved = about["step"]
+        self._values = [value for row in about["rows"] if (value := self.value(row)) is not None]
+
     def _check_same(self, entry: pathlib.Path, about: dict[str, Any]) -> None:
         from stepax.checkpoint import Mismatch
 
-        was, now = about.get("training", {}), self._training
+        was, now = _flat(about.get("training", {})), _flat(self._training)
         changes = [
             f"{name} was {was.get(name)!r} and is {now.get(name)!r}"
             for name in {**was, **now}
@@ -178,6 +220,10 @@ class Saver:
             value is not None and self._place(value) < self.settings.best
         )
 
+    def agreed(self, number: int) -> int:
+        """A signal that one process has noted, or the time that has come for one, holds for all."""
+        return agreed(number)[0] if self._shared else number
+
     def _place(self, value: float) -> float:
         """How many of the epochs that were saved are at least as good."""
         better = self.settings.better or operator.lt
@@ -194,9 +240,11 @@ class Saver:
         if about["value"] is not None and not math.isnan(about["value"]):
             self._values.append(about["value"])
         hosts = checkpoint.to_host({"state": state, "best": best or {}})
-        told = {**about, "training": self._training}
-        self._pending = self._thread.submit(self._write, hosts, told)
         self._last = time.monotonic()
+        if self._writes:
+            self._pending = self._thread.submit(self._write, hosts, {**about, "training": self._training})
+        else:
+            self.saved = about["step"]
 
     def wait(self) -> bool:
         """Waits until nothing is being saved; whether the last one was."""
@@ -299,6 +347,14 @@ def stoppable() -> Iterator[Callable[[], int]]:
             restore()
 
 
+def _flat(training: Mapping[str, Any]) -> dict[str, Any]:
+    """With an entry for everything in a dict, so that a message shows what differs alone."""
+    flat: dict[str, Any] = {}
+    for name, value in training.items():
+        flat |= {f"{name}{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
 def fingerprint(data: Any) -> dict[str, Any]:
     """What tells one data set from another, at little cost: shapes, dtypes, and a checksum of a thousand rows."""
     digest = hashlib.sha256()
@@ -308,4 +364,4 @@ def fingerprint(data: Any) -> dict[str, Any]:
         array = np.ascontiguousarray(np.asarray(leaf)[rows])
         described[jax.tree_util.keystr(path)] = f"{leaf.dtype}{list(leaf.shape)}"
         digest.update(array.tobytes())
-    return {**described, "rows": digest.hexdigest()}
+    return {**described, " (SHA-256 of rows)": digest.hexdigest()}

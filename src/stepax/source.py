@@ -1,7 +1,7 @@
 """Where batches come from: pure functions of the position, so that ``state.step`` alone says which batch comes next."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from stepax.checks import check_count, check_data, check_key
 from stepax.typing import Array, Key, Tree
 
-__all__ = ["Source", "class_weights", "generated", "in_order", "shuffled"]
+__all__ = ["Source", "Stream", "Take", "class_weights", "example", "generated", "in_order", "shuffled"]
 
 
 class Source(NamedTuple):
@@ -27,6 +27,32 @@ class Source(NamedTuple):
     length: int
     order: Callable[[int], Tree]
     take: Callable[[Tree, Array], Any]
+
+
+class Stream(NamedTuple):
+    """Batches by position that are read while a model trains, for data larger than memory.
+
+    :func:`stepax.data.stream` makes one of files, sequences and generators. As with a :class:`Source`, the position
+    says all: whoever goes on at another step opens the stream there.
+
+    Attributes:
+        length: Batches an epoch.
+        like: Shapes and dtypes of every batch: a dict of ``jax.ShapeDtypeStruct``, or of trees of them.
+        batches: ``(epoch, first) -> iterator`` over the epoch's batches from the ``first``-th to its end, as NumPy
+            arrays; the same arguments give the same batches. A ``close`` of the iterator, where it has one, is called
+            when no more are wanted.
+    """
+
+    length: int
+    like: Any
+    batches: Callable[[int, int], Iterator[Any]]
+
+
+def example(source: Source | Stream) -> Any:
+    """A batch that shows shapes, as ``init`` of a learner takes it: a source's first one, or a stream's in zeros."""
+    if isinstance(source, Source):
+        return source.take(source.order(0), jnp.int32(0))
+    return jax.tree.map(lambda like: jnp.zeros(like.shape, jax.dtypes.canonicalize_dtype(like.dtype)), source.like)
 
 
 def shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
@@ -128,17 +154,22 @@ def _rows(data: Any, batch_size: int | None, permutation: Callable[[int], Array]
         rows = permutation(epoch)
         return {"rows": jnp.concatenate([rows, rows[:missing]]) if missing else rows, "data": data}
 
-    return Source(length, order, _Take(size, count))
+    return Source(length, order, Take(size, count))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Take:
-    """Batch ``i`` of an order. A value rather than a closure, so that equal ones share compiled programs."""
+class Take:
+    """Batch ``i`` of an order: ``{"rows": [n], "data": arrays}``, of which ``count`` rows are real.
+
+    A value rather than a closure, so that equal ones share compiled programs. Streams use it too: how XLA sums up a
+    batch may depend on the operations that it came by.
+    """
 
     size: int
     count: int
 
     def __call__(self, order: Tree, i: Array) -> dict[str, Any]:
+        """The batch; pure."""
         rows = jax.lax.dynamic_slice_in_dim(order["rows"], i * self.size, self.size)
         batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), order["data"])
         if self.count % self.size:

@@ -6,12 +6,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-import stepax as sx
 from stepax import nn
-from stepax.bench import Workload, lanes, matmul_peak, measure
+from stepax.bench import Workload, matmul_peak, measure
 from stepax.bench.measure import CACHING
 from stepax.typing import Batch
 
@@ -65,18 +63,3 @@ def test_the_peak_is_a_number_of_operations_a_second(dtype: object) -> None:
     peak = matmul_peak(dtype, size=32, repetitions=2)
     assert math.isfinite(peak)
     assert peak > 0
-
-
-def test_lanes_equal_single_runs() -> None:
-    learner = sx.supervised(nn.MLP((4, 3)), sx.losses.cross_entropy, optax.sgd(0.1))
-    several, batch, key = lanes(learner, 3), toy_data(6, 0), jax.random.key(0)
-    state, metrics = jax.jit(several.step)(jax.jit(several.init)(key, batch), batch)
-    init, step = jax.jit(learner.init), jax.jit(learner.step)
-    assert state.step == 1
-    assert metrics["loss"].shape == (3,)
-    for i, one in enumerate(jax.random.split(key, 3)):
-        expected, measured = step(init(one, batch), batch)
-        np.testing.assert_allclose(metrics["loss"][i], measured["loss"], rtol=1e-6)
-        assert jax.tree.structure(state.params) == jax.tree.structure(expected.params)
-        for lane, alone in zip(jax.tree.leaves(state.params), jax.tree.leaves(expected.params), strict=True):
-            np.testing.assert_allclose(lane[i], alone, rtol=1e-5, atol=1e-7)

@@ -28,7 +28,7 @@ def call(
 
 
 def trained(folder: pathlib.Path, *arguments: object) -> pathlib.Path:
-    """A run made in this process, without figures and logs."""
+    """A run made in this process, without figures and TensorBoard."""
     with pytest.raises(SystemExit) as leaving:
         main([str(argument) for argument in ("train", "--out", folder, "--no-figures", "--log", *arguments)])
     assert not leaving.value.code
@@ -40,7 +40,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A small CNN on digits, made by a process, with all that it leaves."""
     folder = tmp_path_factory.mktemp("digits") / "run"
     small = ("--features", 4, "--dense", 8, "--epochs", 2, "--patience", 2)
-    done = process("train", *small, "--out", folder, "--log", "tensorboard", "json", cwd=folder.parent)
+    done = process("train", *small, "--out", folder, "--log", "tensorboard", cwd=folder.parent)
     assert done.status == 0, done.err
     folder.with_name("out").write_text(done.out, encoding="utf-8")
     folder.with_name("err").write_text(done.err, encoding="utf-8")

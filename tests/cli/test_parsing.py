@@ -15,7 +15,7 @@ from stepax.cli.parsing import one_line
         ("--learning-rate fast", "--learning-rate: expected a number, got 'fast'"),
         ("--batch-size all", "--batch-size: expected a whole number or full, got 'all'"),
         ("--standardize maybe", "--standardize: expected yes or no, got 'maybe'"),
-        ("--log wandb", "--log: expected tensorboard or json, got 'wandb'"),
+        ("--log wandb", "--log: expected tensorboard, got 'wandb'"),
         ("--dense 8 wide", "--dense: expected a whole number, got 'wide'"),
         ("--size 8", "missing value for argument '--size'. Expected 2 values"),
     ],

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from tests.cli.processes import environment
+from tests.cli.processes import environment, process
 
 from stepax.cli import train
 from stepax.cli.console import program
@@ -37,9 +37,12 @@ def test_it_says_what_is_trained_how_it_went_and_what_can_be_done_next(digits_ru
         "data       digits: 1,293 training, 144 validation, 360 test rows; inputs 8×8×1, 10 classes",
         "model      cnn: 662 parameters, features 4, dense 8, kernel 3 3, dropout 0.3, normalize yes, activation relu",
         "training   cross-entropy, adam, cosine schedule, rate 0.003, batch 64, 2 epochs, 42 steps, seed 0",
+        "memory     about ",
+        "compiling  ",
         "Test rows",
         f"{program()} evaluate {digits_run}",
         f"{program()} predict {digits_run} FILE",
+        "epochs.jsonl",
         "the curves, step by step",
     ):
         assert line in out
@@ -54,6 +57,35 @@ def test_a_row_for_each_epoch_goes_to_standard_error(digits_run):
 
 def small(*arguments):
     return ("train", "--no-figures", "--log", *arguments)
+
+
+def test_lines_of_json_are_always_written_and_gradients_watched_where_they_are_asked_for(call, tmp_path):
+    options = ("--data", "iris", "--model", "linear", "--epochs", 2, "--out")
+    for answer, columns in {"yes": {"gradient_norm", "update_ratio"}, "no": set()}.items():
+        done = call(*small(*options, answer, "--watch", answer))
+        assert done.status == 0
+        rows = [json.loads(line) for line in (tmp_path / answer / "epochs.jsonl").read_text().splitlines()]
+        assert [row["epoch"] for row in rows] == [1, 2]
+        assert rows[0].keys() & {"gradient_norm", "update_ratio"} == columns
+        assert ("gradient_norm" in done.err) == (answer == "yes")
+    assert parameters(tmp_path / "yes") == parameters(tmp_path / "no")
+    # A linear model is too small to be watched at no cost.
+    assert call(*small(*options, "rule")).status == 0
+    assert "gradient_norm" not in (tmp_path / "rule" / "epochs.jsonl").read_text()
+
+
+def test_what_may_not_fit_is_a_warning_with_a_way_out(call, monkeypatch):
+    from stepax import estimation
+
+    monkeypatch.setattr(estimation, "free_memory", lambda: 200_000)
+    options = ("--data", "digits", "--model", "mlp", "--batch-size", 512, "--epochs", 1, "--out", "run")
+    done = call(*small(*options))
+    assert done.status == 0
+    assert "200 kB free" in done.out
+    assert "warning: that may not fit into memory: try a smaller model or fewer rows" in done.err
+    monkeypatch.setattr(estimation, "free_memory", lambda: 1_200_000)
+    done = call(*small(*options, "--overwrite"))
+    assert "may not fit into memory: try a smaller --batch-size such as " in done.err
 
 
 def test_equal_seeds_give_equal_runs_and_others_do_not(call, tmp_path):
@@ -124,7 +156,7 @@ def interrupted(*_, **__):
     [
         ("_announce", (), "nothing is saved", []),
         ("_trained", (), "nothing is saved", []),
-        ("measures", ("json",), "before the end; `{program} train --resume run` goes on from there", ["run"]),
+        ("measures", (), "before the end; `{program} train --resume run` goes on from there", ["run"]),
         ("print_tables", (), "the run is saved in run; `{program} plot run` draws figures that are missing", ["run"]),
     ],
 )
@@ -146,7 +178,7 @@ def test_ctrl_c_ends_in_one_line_that_says_what_is_kept(call, tmp_path, monkeypa
 
 
 def test_an_interrupted_run_is_not_lost_by_the_next(call, monkeypatch):
-    options = small("tensorboard", "json", "--data", "iris", "--model", "linear", "--epochs", 2, "--out", "run")
+    options = small("tensorboard", "--data", "iris", "--model", "linear", "--epochs", 2, "--out", "run")
     with monkeypatch.context() as stopped:
         stopped.setattr(train, "measures", interrupted)
         assert call(*options).status == 130
@@ -204,7 +236,7 @@ def parameters(folder):
 
 
 def test_a_run_that_was_terminated_goes_on_to_the_same_bits(call, tmp_path):
-    options = small("json", "--data", "iris", "--dense", 8, "--epochs", 3000, "--patience", 3000)
+    options = small("--data", "iris", "--dense", 8, "--epochs", 3000, "--patience", 3000)
     assert call(*options, "--out", "whole").status == 0
     command = [sys.executable, "-m", "stepax", *map(str, options), "--out", "run"]
     log = tmp_path / "run" / "epochs.jsonl"
@@ -237,3 +269,18 @@ def test_nothing_else_is_given_beside_resume(call, tmp_path):
         "error: --resume run: there is no plan.json in it: no run has been begun there\n"
     )
     assert call("train", "--resume", "none").err == "error: --resume none: no such folder\n"
+
+
+def test_two_processes_train_as_one(call, tmp_path):
+    options = ("--no-figures", "--log", "--data", "iris", "--dense", 8, "--epochs", 5)
+    done = process("train", *options, "--processes", 2, "--out", "two", cwd=tmp_path)
+    assert done.status == 0, done.err
+    assert done.out.count("data       iris: ") == 1
+    assert call("train", *options, "--out", "one").status == 0
+    found, expected = (json.loads((tmp_path / name / "run.json").read_text())["metrics"] for name in ("two", "one"))
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert call("evaluate", "two").status == 0
+    again = process("train", *options, "--processes", 2, "--out", "two", cwd=tmp_path)
+    assert again.status == 2
+    assert "error: --out: two holds a finished run; --overwrite replaces it" in again.err
+    assert call("train", *options, "--processes", 0).err == "error: --processes: expected at least 1, got 0\n"

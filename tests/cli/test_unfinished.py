@@ -9,14 +9,14 @@ from stepax.record import RunError
 
 @pytest.fixture
 def run(iris_run):
-    return Unfinished(open_run(iris_run).plan, {"bytes": 3, "sha256": "a"}, ("json",), False)
+    return Unfinished(open_run(iris_run).plan, {"bytes": 3, "sha256": "a"}, ("tensorboard",), True, False)
 
 
 def test_what_was_begun_is_read_again(tmp_path, run):
     begin(tmp_path, run)
     assert unfinished(tmp_path) == run
-    begin(tmp_path, run._replace(file=None, log=(), figures=True))
-    assert unfinished(tmp_path) == run._replace(file=None, log=(), figures=True)
+    begin(tmp_path, run._replace(file=None, log=(), watch=False, figures=True))
+    assert unfinished(tmp_path) == run._replace(file=None, log=(), watch=False, figures=True)
 
 
 def test_a_finished_one_leaves_nothing(tmp_path, run):
@@ -32,6 +32,7 @@ def test_a_finished_one_leaves_nothing(tmp_path, run):
     [
         ({"format": "stepax.plan/9"}, "is not of the format stepax.plan/1"),
         ({"log": None}, "is damaged: log missing or of the wrong kind"),
+        ({"watch": "yes"}, "is damaged: watch missing or of the wrong kind"),
         ({"figures": 1, "details": []}, "is damaged: details, figures missing"),
         ({"details": {}}, "was not made by `stepax train`"),
     ],

@@ -82,3 +82,16 @@ def test_the_axis_of_epochs_has_whole_numbers_from_the_first_to_the_last(epochs,
 def test_large_measures_have_separators():
     axes = plot.learning_curves({"epoch": [1, 2], "error": [12000, 34000]}).axes[0]
     assert axes.yaxis.get_major_formatter()(12000) == "12,000"
+
+
+def test_of_a_population_the_mean_and_a_band_are_drawn():
+    lanes = np.random.default_rng(0).normal(2, 0.5, (5, 8))
+    lanes[3, 2] = np.nan  # a lane that diverged
+    history = {"epoch": [1, 2, 3, 4, 5], "loss": lanes.tolist(), "validation/loss": (lanes + 1).tolist()}
+    axes = plot.learning_curves(history).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), np.nanmean(lanes, 1))
+    assert len(axes.collections) == 2
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.min() == pytest.approx((np.nanmean(lanes, 1) - np.nanstd(lanes, 1)).min())
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["training: mean ± sd of 8", "validation: mean ± sd of 8"]

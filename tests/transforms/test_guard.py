@@ -62,12 +62,32 @@ def test_a_gradient_that_is_not_finite_is_seen_where_the_loss_is():
         check_guard(state._replace(extra={"guard": {**state.extra["guard"], "row": jnp.int32(10)}}))
 
 
+def counting(learner):
+    """Keeps a count of its steps beside the model."""
+
+    def init(key, batch):
+        return learner.init(key, batch)._replace(extra={"count": jnp.int32(0)})
+
+    def step(state, batch, gradient=sx.gradient):
+        after, metrics = learner.step(state._replace(extra={}), batch, gradient)
+        return after._replace(extra={"count": state.extra["count"] + 1}), metrics
+
+    return learner._replace(init=init, step=step)
+
+
 def test_what_is_beside_the_model_goes_on():
-    learner = guard(average(mlp(), 0.5))
-    data = batch_of(4)
+    learner, data = guard(counting(mlp())), batch_of(4)
     state = start(learner, data)
     after, _ = learner.step(state, {**data, "x": data["x"] * np.nan})
-    assert after.extra["average"]["total"] == 1
+    assert after.extra["count"] == 1
+    assert after.extra["guard"]["skipped"] == 1
+
+
+def test_an_average_inside_stays_as_it_is():
+    learner, data = guard(average(mlp(), 0.5)), batch_of(4)
+    state, _ = learner.step(start(learner, data), data)
+    after, _ = learner.step(state, {**data, "x": data["x"] * np.nan})
+    close(after.extra["average"], state.extra["average"], 0)
 
 
 def test_the_limit_ends_a_training():

@@ -4,24 +4,22 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.compilation_cache import compilation_cache
 
-from stepax.bench.flops import flops
+from stepax.arithmetic import flops
 from stepax.bench.workloads import Workload
 from stepax.compile import Program, jit
-from stepax.gradient import gradient as plain
 from stepax.learner import Learner, State
 from stepax.loop import _chunk, epochs
 from stepax.source import Source, shuffled
+from stepax.transforms.population import population
 from stepax.transforms.precise import precise
-from stepax.typing import Gradient
 
-__all__ = ["Timing", "lanes", "matmul_peak", "measure"]
+__all__ = ["Timing", "matmul_peak", "measure"]
 
 # About how many numbers the data of a workload hold.
 NUMBERS = 2**22
@@ -93,7 +91,7 @@ def measure(
     """
     size = batch_size or workload.batch_size
     one = precise(workload.learner(), compute)
-    learner = one if workload.lanes == 1 else lanes(one, workload.lanes)
+    learner = one if workload.lanes == 1 else population(one, workload.lanes)
     data: Any = workload.data(8 * size, 0)
     # Longer epochs where examples are small: in a usual data set an epoch's beginning costs little beside its steps.
     data = workload.data(size * min(64, max(8, 8 * NUMBERS // data["x"].size)), 0)
@@ -106,25 +104,6 @@ def measure(
     operations = workload.lanes * flops(one.step, jax.eval_shape(one.init, jax.random.key(1), first), first)
     step = size * workload.lanes / rate
     return Timing(workload.name, rates, step, cold, warm, memory, operations / step)
-
-
-def lanes(learner: Learner, count: int) -> Learner:
-    """Several models on the same batches; the count of steps is one for all."""
-    axes: Any = State(0, 0, 0, 0, None, 0)  # type: ignore[arg-type]  # axes in place of arrays
-
-    def init(key: Any, batch: Any) -> State:
-        return jax.vmap(learner.init, (0, None), axes)(jax.random.split(key, count), batch)
-
-    def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, dict[str, Any]]:
-        return jax.vmap(partial(learner.step, gradient=gradient), (axes, None), (axes, 0))(state, batch)
-
-    def evaluate(state: State, batch: Any, key: Any) -> dict[str, Any]:
-        return jax.vmap(learner.evaluate, (axes, None, 0 if key.shape else None))(state, batch, key)
-
-    def predict(state: State, x: Any) -> Any:
-        return jax.vmap(learner.predict, (axes, None), 1)(state, x)
-
-    return Learner(init, step, evaluate, predict)
 
 
 def _compilation(learner: Learner, source: Source, state: State) -> tuple[float, float, int | None]:

@@ -56,8 +56,22 @@ def _run(arguments: list[str]) -> None:
     from stepax.cli import options
 
     wanted: Any = options.parse(arguments)
+    if isinstance(wanted, options.Train):
+        _several(wanted.optimization.processes, arguments)
     module = importlib.import_module(f"stepax.cli.{type(wanted).__name__.lower()}")
     module.main(wanted)
+
+
+def _several(count: int, arguments: list[str]) -> None:
+    """Runs the command in several processes where that is asked for, and ends with it; each of them goes on here."""
+    if count == 1:
+        return
+    from stepax import checks, processes
+
+    checks.check_count("--processes", count)
+    if processes.COORDINATOR not in os.environ:
+        raise SystemExit(processes.start([sys.executable, "-m", "stepax", *arguments], count))
+    processes.join()
 
 
 def _message(error: Exception) -> str:
@@ -71,5 +85,8 @@ def _message(error: Exception) -> str:
 
 def _end(line: str, status: int) -> None:
     """Prints the last line and leaves."""
-    print(line, file=sys.stderr)
+    print(line, file=sys.stderr, flush=True)
+    if "STEPAX_COORDINATOR" in os.environ:  # in an orderly end it would wait for the others, which wait for it
+        sys.stdout.flush()
+        os._exit(status)
     raise SystemExit(status) from None

@@ -36,7 +36,7 @@ OPTIMIZERS = "sgd|momentum|nesterov|adagrad|rmsprop|adam|adamw|lion"
 SCHEDULES = "constant|cosine|linear|exponential"
 WORKLOADS = "mlp|mlp-32|cnn|cnn-deep|lstm|gru|tcn|transformer|population|population-32"
 
-Log = Literal["tensorboard", "json"]
+Log = Literal["tensorboard"]
 Switch = Literal["yes", "no"]
 Part = Literal["train", "test", "all"]
 
@@ -126,6 +126,7 @@ class Optimization:
         epochs: How many times to go through the training rows.
         patience: Stop after so many epochs in which the validation loss did not improve, and keep the best parameters.
         seed: The root of all randomness: the held-out rows, the first parameters, the order of examples, dropout.
+        processes: How many processes on this machine share every batch; on a machine with GPUs each takes one.
     """
 
     optimizer: Annotated[str | None, shown(OPTIMIZERS, "adam")] = None
@@ -138,6 +139,7 @@ class Optimization:
     epochs: Annotated[int | None, shown("N", "30 for images, 100 for tables")] = None
     patience: Annotated[int | None, shown("EPOCHS", "train to the end")] = None
     seed: int = 0
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -147,8 +149,9 @@ class Output:
     Attributes:
         out: The folder of the run: new, empty, or left by a training that was cut short.
         overwrite: Replace the run that the folder holds; other files in it stay.
-        log: Logs to write into it, epoch by epoch: TensorBoard events, or a file of one JSON object per line; without
-            a name, none.
+        log: Logs to write into it beside epochs.jsonl, which has one JSON object for each epoch: TensorBoard events;
+            without a name, none.
+        watch: Whether to measure the gradient's norm and the size of the updates at every step.
         figures: Whether to draw the figures at the end; `stepax plot` draws them later.
         resume: Go on with the run of this folder, which an interruption of any kind has cut short; its data, model and
             all other options are those that it was begun with.
@@ -157,6 +160,7 @@ class Output:
     out: Annotated[pathlib.Path | None, shown("FOLDER", "runs/<data>-<model>-<number>")] = None
     overwrite: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     log: tuple[Log, ...] = ("tensorboard",)
+    watch: Annotated[Switch | None, shown("yes|no", "yes where it costs less than 3 percent of a step")] = None
     figures: bool = True
     resume: Annotated[pathlib.Path | None, shown("RUN", "begin a new run")] = None
 

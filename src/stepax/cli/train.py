@@ -8,16 +8,18 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 import stepax as sx
-from stepax import logs, progress, record
+from stepax import logs, processes, progress, record
 from stepax.cli.console import ERR, print_tables, program, python, say, warn
 from stepax.cli.learners import Built, build, input_scaling, like
 from stepax.cli.measures import flat, loss_name, measures, tables
-from stepax.cli.options import Output, Train
+from stepax.cli.needs import compiling, note_compiled, worth_watching
+from stepax.cli.options import Optimization, Output, Train
 from stepax.cli.plan import Course, Plan
 from stepax.cli.planning import FEWEST, held_out, plan, read
 from stepax.cli.reading import fingerprint
@@ -28,6 +30,9 @@ from stepax.data.dataset import Dataset, Rows
 from stepax.reports import Report, closing
 
 __all__ = ["main"]
+
+EPOCHS = "epochs.jsonl"
+"""The history, which is written as the model trains."""
 
 SETTLED = 50
 """Steps after which the running averages of batch normalization stand for the data."""
@@ -47,33 +52,62 @@ def main(options: Train) -> None:
     dataset, subject = read(options.data)
     file = fingerprint(subject.data)
     made = plan(options, subject, dataset.train)
-    _rows(made, dataset.train)  # refuses what cannot be, before there is a folder
+    ready = _prepared(made, dataset)  # refuses what cannot be, before there is a folder
     name = f"{subject.name}-{made.network.model}"
-    folder = new_folder(options.output.out, name, overwrite=options.output.overwrite)
-    run = Unfinished(made, file, options.output.log, options.output.figures)
+    several = jax.process_count() > 1
+    # Of several processes the first one does all that is seen from outside.
+    made_folder = new_folder(options.output.out, name, overwrite=options.output.overwrite) if processes.first() else ""
+    folder = pathlib.Path(processes.told(str(made_folder)) if several else made_folder)
+    watch = worth_watching(ready.needed) if options.output.watch is None else options.output.watch == "yes"
+    run = Unfinished(made, file, options.output.log, watch, options.output.figures)
     few = options.data.validation is None and len(dataset.train["y"]) < FEWEST
     with _interruptible(folder):
-        begin(folder, run)
-        _whole(folder, run, dataset, few=few)
+        if processes.first():
+            begin(folder, run)
+        _whole(folder, run, dataset, ready, few=few)
 
 
 def _resume(options: Train, folder: pathlib.Path) -> None:
     """Goes on with a run that was cut short."""
-    if options != replace(Train(), output=replace(Output(), resume=folder)):
+    count = replace(Optimization(), processes=options.optimization.processes)
+    if options != replace(Train(), output=replace(Output(), resume=folder), optimization=count):
         raise ValueError("--resume goes on with what the run was begun with: no other option can be given beside it")
     run = unfinished(folder)
     dataset = read_again(folder, run.plan.subject, run.file)
     with _interruptible(folder):
-        _whole(folder, run, dataset)
+        _whole(folder, run, dataset, _prepared(run.plan, dataset))
 
 
-def _whole(folder: pathlib.Path, run: Unfinished, dataset: Dataset, *, few: bool = False) -> None:
-    """A run from its first step, or from where it was cut short, to its end."""
-    made = run.plan
+class _Ready(NamedTuple):
+    """Rows and learner of a run, and what it will need."""
+
+    train: Rows
+    validation: Rows | None
+    built: Built
+    needed: sx.Estimate
+
+
+def _prepared(made: Plan, dataset: Dataset) -> _Ready:
     train, validation = _rows(made, dataset.train)
     built = build(made, input_scaling(made, train["x"]))
-    _announce(made, built, {"training": train, "validation": validation, "test": dataset.test}, few=few)
-    done = _trained(made, built, train, validation, folder, run.log)
+    return _Ready(train, validation, built, sx.estimate(built.learner, train, made.course.batch_size))
+
+
+def _whole(folder: pathlib.Path, run: Unfinished, dataset: Dataset, ready: _Ready, *, few: bool = False) -> None:
+    """A run from its first step, or from where it was cut short, to its end."""
+    made, (train, validation, built, needed) = run.plan, ready
+    _announce(
+        made, built, {"training": train, "validation": validation, "test": dataset.test}, needed, run.watch, few=few
+    )
+    learner = sx.watch(built.learner) if run.watch else built.learner
+    if jax.process_count() > 1:
+        learner = sx.shard(learner, sx.mesh())
+    done = _trained(made, built._replace(learner=learner), train, validation, folder, run.log)
+    if jax.process_count() > 1:
+        done = done._replace(state=processes.here(done.state))
+    if not processes.first():
+        return
+    note_compiled(made, run.watch, done.record["seconds"]["compile"])
     opened = Opened(folder, {**done.record, "history": done.history}, made, built, done.state)
     named = measures(opened, dataset.test)[0] if len(dataset.test["x"]) else {}
     record.save(folder, done, {**made.details(), "file": run.file}, metrics=flat(named, "test/"))
@@ -91,6 +125,8 @@ def _interruptible(folder: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
+        if not processes.first():
+            raise
         left = sorted(path.name for path in folder.iterdir())
         if record.RECORD in left:
             what = f"the run is saved in {folder}; `{program()} plot {folder}` draws figures that are missing"
@@ -99,6 +135,8 @@ def _interruptible(folder: pathlib.Path) -> Iterator[None]:
             what = f"{at}; `{program()} train --resume {folder}` goes on from there"
         else:
             finish(folder)
+            if (log := folder / EPOCHS).exists() and not log.stat().st_size:
+                log.unlink()
             left = sorted(path.name for path in folder.iterdir())
             what = f"the model is not saved; {folder} keeps {', '.join(left)}" if left else "nothing is saved"
             if not left:
@@ -117,8 +155,10 @@ def _rows(made: Plan, rows: Rows) -> tuple[Rows, Rows | None]:
     return sx.class_weights(train), validation
 
 
-def _announce(made: Plan, built: Built, rows: dict[str, Rows | None], *, few: bool) -> None:
-    """Says what is trained, before the wait; with ``few`` also why nothing is held out."""
+def _announce(
+    made: Plan, built: Built, rows: dict[str, Rows | None], needed: sx.Estimate, watch: bool, *, few: bool
+) -> None:
+    """Says what is trained and what it needs, before the wait; with ``few`` also why nothing is held out."""
     subject, network, course = made.subject, made.network, made.course
     none = f" none (fewer than {FEWEST} rows)" if few else " none"
     sizes = ", ".join(name + none if part is None else f"{len(part['x']):,} {name}" for name, part in rows.items())
@@ -138,10 +178,21 @@ def _announce(made: Plan, built: Built, rows: dict[str, Rows | None], *, few: bo
             *rule,
         ]
     say(f"training   {', '.join(rule)}")
+    say(f"memory     {needed}")
+    say(f"compiling  {compiling(made, watch)}")
     say()
+    if not needed.fits:
+        tips = f"a smaller --batch-size{smaller}" if (smaller := _smaller(needed)) else "a smaller model or fewer rows"
+        warn(f"that may not fit into memory: try {tips}")
     if network.options.get("normalize") == "yes" and course.steps < SETTLED:
         means = "the running averages of batch normalization will not have settled"
         warn(f"in {course.steps} steps {means}: more --epochs, a smaller --batch-size or --normalize no help")
+
+
+def _smaller(needed: sx.Estimate) -> str:
+    """The batch size that would fit, as an option's value; empty where none would."""
+    found = next((re.search(r"batch size of (\d+)", tip) for tip in needed.advice if "batch size of" in tip), None)
+    return f" such as {found[1]}" if found else ""
 
 
 def _warmup(course: Course) -> str:
@@ -172,11 +223,11 @@ def _trained(
         patience=course.patience,
         checkpoints=folder / CHECKPOINTS,
     )
-    if "tensorboard" in wanted:
-        reports = logs.tensorboard(reports, folder / "tensorboard")
-    if "json" in wanted:
-        reports = logs.json_lines(reports, folder / "epochs.jsonl")
-    reports = _shown(reports, loss_name(made))
+    if processes.first():
+        if "tensorboard" in wanted:
+            reports = logs.tensorboard(reports, folder / "tensorboard")
+        reports = logs.json_lines(reports, folder / EPOCHS)
+        reports = _shown(reports, loss_name(made))
     settings = {**made.details()["course"], "key": np.asarray(jax.random.key_data(key)).tolist()}
     return sx.collected(reports, settings, compiled)
 
@@ -213,11 +264,10 @@ def _farewell(folder: pathlib.Path, run: sx.Run, begun: Unfinished) -> None:
     say()
     say(f"{seconds['run']:.1f} s of training, {seconds['compile']:.1f} s of compiling before; saved in {folder}:")
     left = {"run.json": "settings, measures, history", "checkpoint": "the trained model"}
+    left[EPOCHS] = "the history, a line per epoch"
     if "tensorboard" in begun.log:
         needed = "" if _tensorboard() else " (pip install tensorboard shows them)"
         left["tensorboard"] = f"the curves, step by step{needed}"
-    if "json" in begun.log:
-        left["epochs.jsonl"] = "the history, a line per epoch"
     if begun.figures:
         left["figures"] = ", ".join(sorted(path.stem for path in (folder / "figures").iterdir()))
     for name, what in left.items():

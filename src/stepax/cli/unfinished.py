@@ -22,23 +22,22 @@ class Unfinished(NamedTuple):
     Attributes:
         plan: Data, model, course.
         file: What tells whether the data have changed, or ``None``.
-        log: Which logs it writes.
+        log: Which logs it writes beside that of epochs.
+        watch: Whether it measures gradients and updates.
         figures: Whether it draws figures at the end.
     """
 
     plan: Plan
     file: dict[str, Any] | None
     log: tuple[str, ...]
+    watch: bool
     figures: bool
 
 
 def begin(folder: pathlib.Path, run: Unfinished) -> None:
     """Writes down what a run is begun with."""
-    details = run.plan.details()
-    write_json(
-        folder / PLAN,
-        {"format": FORMAT, "details": details, "file": run.file, "log": run.log, "figures": run.figures},
-    )
+    begun = {"details": run.plan.details(), "file": run.file, "log": run.log, "watch": run.watch}
+    write_json(folder / PLAN, {"format": FORMAT, **begun, "figures": run.figures})
 
 
 def finish(folder: pathlib.Path) -> None:
@@ -66,7 +65,7 @@ def unfinished(folder: pathlib.Path) -> Unfinished:
         raise RunError(f"--resume {folder}: there is no {PLAN} in it: no run has been begun there") from None
     except ValueError as error:
         raise RunError(f"--resume {folder}: {PLAN} is damaged: {error}") from error
-    kinds = {"details": Mapping, "file": Mapping | None, "log": list, "figures": bool}
+    kinds = {"details": Mapping, "file": Mapping | None, "log": list, "watch": bool, "figures": bool}
     if not isinstance(begun, dict) or begun.get("format") != FORMAT:
         raise RunError(f"--resume {folder}: {PLAN} is not of the format {FORMAT}, which this version of stepax reads")
     if wrong := [name for name, kind in kinds.items() if not isinstance(begun.get(name), kind)]:
@@ -75,4 +74,4 @@ def unfinished(folder: pathlib.Path) -> Unfinished:
         plan = Plan.of(begun["details"])
     except RunError as error:
         raise RunError(f"--resume {folder}: {error}") from error
-    return Unfinished(plan, begun["file"], tuple(begun["log"]), begun["figures"])
+    return Unfinished(plan, begun["file"], tuple(begun["log"]), begun["watch"], begun["figures"])

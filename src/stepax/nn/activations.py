@@ -33,6 +33,6 @@ def maxout(x: Array, pieces: int = 2) -> Array:
     [ 3. -2.]
     """
     check_count("pieces", pieces)
-    if jnp.ndim(x) == 0 or x.shape[-1] % pieces:
+    if x.ndim == 0 or x.shape[-1] % pieces:
         raise ValueError(f"x: expected a last axis that pieces={pieces} divides, got the shape {jnp.shape(x)}")
     return x.reshape(*x.shape[:-1], x.shape[-1] // pieces, pieces).max(axis=-1)

@@ -51,7 +51,7 @@ class Conv(linen.Module):
         """
         check_count("features", self.features)
         # Weights of no channels cannot be drawn; the convolution alone, ops.conv, takes them.
-        if jnp.ndim(x) not in (3, 4) or x.shape[-1] == 0:
+        if x.ndim not in (3, 4) or x.shape[-1] == 0:
             raise ValueError(
                 "x: expected [batch, *space, channels] with one or two axes of space and at least one channel, got "
                 f"the shape {jnp.shape(x)}"

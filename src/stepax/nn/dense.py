@@ -37,7 +37,7 @@ class Dense(linen.Module):
         """
         check_count("features", self.features)
         # Weights of no inputs cannot be drawn; the product alone, ops.dense, takes them.
-        if jnp.ndim(x) == 0 or x.shape[-1] == 0:
+        if x.ndim == 0 or x.shape[-1] == 0:
             raise ValueError(f"x: expected the shape […, inputs] with at least one input, got {jnp.shape(x)}")
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None

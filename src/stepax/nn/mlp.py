@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen
 
 from stepax.checks import check_dropout
@@ -53,7 +52,7 @@ class MLP(linen.Module):
         features = check_widths("features", self.features)
         if not features:
             raise ValueError("features: expected the output's width at least, such as (10,), got none")
-        if jnp.ndim(x) == 0:
+        if x.ndim == 0:
             raise ValueError("x: expected the shape [batch, …], got a scalar")
         x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         *hidden, last = features

@@ -43,7 +43,7 @@ class BatchNorm(linen.Module):
             raise ValueError(f"momentum: expected a number in [0, 1], got {self.momentum}")
         if not self.epsilon >= 0:
             raise ValueError(f"epsilon: expected a number of at least 0, got {self.epsilon}")
-        if jnp.ndim(x) == 0:
+        if x.ndim == 0:
             raise ValueError("x: expected the shape [batch, …, channels], got a scalar")
         width = x.shape[-1]
         means = self.variable("batch_stats", "mean", jnp.zeros, (width,), jnp.float32)

@@ -42,7 +42,7 @@ class Perceptron(linen.Module):
             ValueError: ``features`` is below 1, or ``x`` a scalar.
         """
         check_count("features", self.features)
-        if jnp.ndim(x) == 0:
+        if x.ndim == 0:
             raise ValueError("x: expected the shape [batch, …], got a scalar")
         x = x.reshape(x.shape[0], math.prod(x.shape[1:])).astype(jnp.promote_types(x.dtype, jnp.float32))
         kernel = self.param("kernel", linen.initializers.zeros_init(), (x.shape[-1], self.features), x.dtype)

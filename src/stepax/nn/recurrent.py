@@ -50,7 +50,7 @@ class _Stack(linen.Module):
         check_count("features", self.features)
         check_count("layers", self.layers)
         check_dropout(self.dropout)
-        if jnp.ndim(x) != 3 or x.shape[2] == 0:
+        if x.ndim != 3 or x.shape[2] == 0:
             raise ValueError(
                 "x: expected sequences of shape [batch, time, inputs] with at least one input, got the shape "
                 f"{jnp.shape(x)}"

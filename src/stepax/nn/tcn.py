@@ -74,7 +74,7 @@ class TCN(linen.Module):
         features = check_widths("features", self.features)
         if not features:
             raise ValueError("features: expected the channels of one block at least, such as (64,), got none")
-        if jnp.ndim(x) != 3 or x.shape[2] == 0:
+        if x.ndim != 3 or x.shape[2] == 0:
             raise ValueError(
                 "x: expected sequences of shape [batch, time, channels] with at least one channel, got the shape "
                 f"{jnp.shape(x)}"

@@ -48,7 +48,7 @@ class Attention(linen.Module):
         """
         check_count("heads", self.heads)
         check_dropout(self.dropout)
-        if jnp.ndim(x) != 3:
+        if x.ndim != 3:
             raise ValueError(f"x: expected sequences of shape [batch, time, width], got the shape {jnp.shape(x)}")
         if mask is not None and jnp.shape(mask) != x.shape[:2]:
             raise ValueError(f"mask: expected the shape [batch, time] = {x.shape[:2]}, got {jnp.shape(mask)}")
@@ -92,7 +92,7 @@ class Block(linen.Module):
             ValueError: ``expansion`` is below 1, or as in :class:`Attention`.
         """
         check_count("expansion", self.expansion)
-        if jnp.ndim(x) != 3:
+        if x.ndim != 3:
             raise ValueError(f"x: expected sequences of shape [batch, time, width], got the shape {jnp.shape(x)}")
         width = x.shape[-1]
         h = linen.LayerNorm(epsilon=1e-5, name="norm_1")(x)

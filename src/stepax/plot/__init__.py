@@ -8,7 +8,9 @@ from stepax.plot.filters import filters
 from stepax.plot.maps import feature_maps
 from stepax.plot.prediction import predicted_against_true
 from stepax.plot.probes import probe_accuracy
+from stepax.plot.rate_range import rate_range
 from stepax.plot.representation import representation
+from stepax.plot.search import search
 from stepax.plot.style import save
 
 __all__ = [
@@ -19,7 +21,9 @@ __all__ = [
     "learning_curves",
     "predicted_against_true",
     "probe_accuracy",
+    "rate_range",
     "representation",
     "save",
+    "search",
     "training_speed",
 ]

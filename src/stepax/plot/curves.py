@@ -1,6 +1,7 @@
 """Learning curves: how loss and metrics changed from epoch to epoch."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,15 +19,16 @@ BOOKKEEPING = ("epoch", "step", "seconds", "learning_rate", "weight")
 
 @styled
 def learning_curves(
-    history: Mapping[str, Sequence[float]], *, best: int | None = None, units: Mapping[str, str] | None = None
+    history: Mapping[str, Sequence[Any]], *, best: int | None = None, units: Mapping[str, str] | None = None
 ) -> Figure:
     """Training and validation side by side, one panel for each measure.
 
-    A measure of positive values that spans more than two powers of ten is drawn on a logarithmic axis.
+    A measure of positive values that spans more than two powers of ten is drawn on a logarithmic axis. Of a population
+    the mean is drawn, and around it a band of one standard deviation to either side, over the lanes that are finite.
 
     Args:
-        history: As ``fit`` returns it: lists with one entry per epoch, ``epoch`` among them; validation measures are
-            called ``validation/<name>``.
+        history: As ``fit`` returns it: lists with one entry per epoch, a number or a list of one per lane, ``epoch``
+            among them; validation measures are called ``validation/<name>``.
         best: The epoch (as counted in ``history["epoch"]``) whose parameters were kept by early stopping; it is
             marked.
         units: The unit of a measure, by its name.
@@ -55,15 +57,19 @@ def learning_curves(
     return figure
 
 
-def _panel(axes: Axes, history: Mapping[str, Sequence[float]], name: str, best: int | None, unit: str) -> None:
+def _panel(axes: Axes, history: Mapping[str, Sequence[Any]], name: str, best: int | None, unit: str) -> None:
     """One measure over the epochs."""
     epochs = history["epoch"]
     series = {"training": (name, BLUE, "-"), "validation": (f"{VALIDATION}{name}", ORANGE, "--")}
     drawn = []
     for label, (key, color, line) in series.items():
         if key in history:
-            axes.plot(epochs, history[key], line, color=color, label=label, marker="." if len(epochs) <= 40 else None)
-            drawn += list(history[key])
+            middle, low, high = _over_lanes(history[key])
+            if low is not high:
+                axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
+                label = f"{label}: mean ± sd of {np.asarray(history[key])[0].size}"
+            axes.plot(epochs, middle, line, color=color, label=label, marker="." if len(epochs) <= 40 else None)
+            drawn += [*low, *middle, *high]
     if best is not None:
         axes.axvline(best, color=GREY, linestyle=":", label=f"best epoch: {best}")
     title = name.replace("_", " ")
@@ -76,6 +82,16 @@ def _panel(axes: Axes, history: Mapping[str, Sequence[float]], name: str, best: 
         show_thousands(axes.yaxis)
     axes.grid(visible=True)
     axes.legend()
+
+
+def _over_lanes(values: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, and a standard deviation below and above; of a single model three times the same."""
+    lanes = np.asarray(values, float)
+    if lanes.ndim == 1:
+        return lanes, lanes, lanes
+    lanes = np.ma.masked_invalid(lanes.reshape(len(lanes), -1))
+    mean, spread = lanes.mean(1).filled(np.nan), lanes.std(1).filled(np.nan)
+    return mean, mean - spread, mean + spread
 
 
 def _epoch_axis(axes: Axes, first: int, last: int) -> None:

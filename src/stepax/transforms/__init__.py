@@ -5,6 +5,8 @@ from stepax.transforms.average import average, averaged
 from stepax.transforms.guard import NotFinite, check_guard, guard
 from stepax.transforms.population import lane, population
 from stepax.transforms.precise import full_precision, precise
+from stepax.transforms.replay import replay
+from stepax.transforms.shard import by_path, fully_sharded, mesh, replicated, shard, shardings
 from stepax.transforms.sweep import grid, sweep
 from stepax.transforms.watch import watch
 
@@ -13,13 +15,20 @@ __all__ = [
     "accumulate",
     "average",
     "averaged",
+    "by_path",
     "check_guard",
     "full_precision",
+    "fully_sharded",
     "grid",
     "guard",
     "lane",
+    "mesh",
     "population",
     "precise",
+    "replay",
+    "replicated",
+    "shard",
+    "shardings",
     "sweep",
     "watch",
 ]

@@ -55,20 +55,25 @@ def _accumulated(gradient: Gradient, parts: int) -> Gradient:
             )
             return gradient(objective, params, variables, part, jax.random.fold_in(key, i))
 
-        def add(i: Array, carry: Any) -> Any:
-            sums, variables = carry
+        def terms(i: Array, variables: Tree) -> tuple[Any, Tree]:
             grads, variables, metrics = one(i, variables)
             weight = metrics.pop("weight")
             # A part without weight has a gradient of zeros, and measures that may be anything.
-            terms = jax.tree.map(lambda leaf: jnp.where(weight == 0, 0, leaf * weight), (grads, metrics))
-            return jax.tree.map(jnp.add, sums, (*terms, weight)), variables
+            weighted = jax.tree.map(lambda leaf: jnp.where(weight == 0, 0, leaf * weight), (grads, metrics))
+            return (*weighted, weight), variables
+
+        def add(i: Array, carry: Any) -> Any:
+            sums, variables = carry
+            own, variables = terms(i, variables)
+            return jax.tree.map(jnp.add, sums, own), variables
 
         grads, _, metrics = jax.eval_shape(one, jnp.int32(0), variables)
-        weight = metrics.pop("weight")
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (grads, metrics, weight))
-        (grads, metrics, weight), variables = jax.lax.fori_loop(0, parts, add, (zeros, variables))
+        metrics.pop("weight")
+        like, _ = jax.eval_shape(terms, jnp.int32(0), variables)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+        (*sums, weight), variables = jax.lax.fori_loop(0, parts, add, (zeros, variables))
         total = jnp.where(weight == 0, 1, weight)
-        grads, metrics = jax.tree.map(lambda leaf: leaf / total.astype(leaf.dtype), (grads, metrics))
+        grads, metrics = jax.tree.map(lambda sum, like: (sum / total).astype(like.dtype), tuple(sums), (grads, metrics))
         return grads, variables, {**metrics, "weight": weight}
 
     return whole

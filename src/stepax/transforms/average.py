@@ -50,10 +50,16 @@ def average(learner: Learner, decay: float | Array = 0.999) -> Learner:
     def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, Metrics]:
         inner, own = released(state, NAME)
         inner, metrics = learner.step(inner, batch, gradient=gradient)
-        sums = jax.tree.map(
-            lambda leaf, total: decay * total + leaf if _is_floating(leaf) else (), inner.params, own["sums"]
-        )
-        return held(inner, NAME, {"sums": sums, "total": decay * own["total"] + 1}), metrics
+        added = {
+            "sums": jax.tree.map(
+                lambda leaf, total: decay * total + leaf if _is_floating(leaf) else (), inner.params, own["sums"]
+            ),
+            "total": decay * own["total"] + 1,
+        }
+        # A step that is not finite has no share: whoever takes it back outside of here leaves the average as it is.
+        good = _are_finite(added["sums"], own["total"].ndim)
+        kept = jax.tree.map(lambda new, old: jnp.where(_beside(good, new), new, old), added, own)
+        return held(inner, NAME, kept), metrics
 
     def evaluate(state: State, batch: Any, key: Key) -> Metrics:
         return learner.evaluate(_with_average(state), batch, key)
@@ -77,10 +83,21 @@ def _with_average(state: State) -> State:
     def mean(leaf: Any, summed: Any) -> Any:
         if not _is_floating(leaf):
             return leaf
-        count = total.reshape(total.shape + (1,) * (leaf.ndim - total.ndim))
-        return jnp.where(count == 0, leaf, summed / jnp.where(count == 0, 1, count).astype(leaf.dtype))
+        count = _beside(total, leaf)
+        average = summed / jnp.where(count == 0, 1, count).astype(summed.dtype)
+        return jnp.where(count == 0, leaf, average.astype(leaf.dtype))
 
     return inner._replace(params=jax.tree.map(mean, inner.params, own["sums"]))
+
+
+def _beside(lanes: Array, leaf: Array) -> Array:
+    """A value for each lane, or for all, with the axes of an array that has the lanes first."""
+    return lanes.reshape(lanes.shape + (1,) * (leaf.ndim - lanes.ndim))
+
+
+def _are_finite(sums: Tree, lanes: int) -> Array:
+    finite = [jnp.isfinite((leaf * 0).sum(tuple(range(lanes, leaf.ndim)))) for leaf in jax.tree.leaves(sums)]
+    return jnp.stack(finite).all(0) if finite else jnp.bool_(True)
 
 
 def _is_floating(leaf: Any) -> bool:

@@ -26,14 +26,20 @@ class NotFinite(ArithmeticError):
         step: The number of the last of them, counted from 0.
         row: How many there were without a good one between.
         leaf: The path of the first array that was not finite, ``loss`` or such as ``params/dense_0/kernel``.
+        state: The state before that step, whose key is ``stepax.step_key(error.state)``.
+        position: Of ``fit``: the epoch and the number of the batch in it, both counted from 0.
+        batch: Of ``fit``: that batch. ``stepax.replay(learner, error.state, error.batch)`` names the operation.
     """
 
-    def __init__(self, step: int, row: int, leaf: str) -> None:
+    def __init__(self, step: int, row: int, leaf: str, state: State) -> None:
         super().__init__(
             f"{row} steps in a row were not finite, the last at step {step}, first of all in {leaf}; a lower learning "
-            "rate, clipped gradients, or a look at that batch may help"
+            "rate, clipped gradients, or a look at that batch may help: stepax.replay(learner, error.state, "
+            "error.batch) names the operation"
         )
-        self.step, self.row, self.leaf = step, row, leaf
+        self.step, self.row, self.leaf, self.state = step, row, leaf, state
+        self.position: tuple[int, int] | None = None
+        self.batch: Any = None
 
 
 def guard(learner: Learner, limit: int = 10) -> Learner:
@@ -59,27 +65,28 @@ def guard(learner: Learner, limit: int = 10) -> Learner:
     check_count("limit", limit)
 
     def init(key: Key, batch: Any) -> State:
-        number = lambda value: jnp.asarray(value, jnp.int32)  # noqa: E731
-        own = {"skipped": number(0), "row": number(0), "at": number(-1), "leaf": number(-1), "limit": number(limit)}
-        return held(learner.init(key, batch), NAME, own)
+        state = learner.init(key, batch)
+        first = {"skipped": 0, "row": 0, "at": -1, "leaf": -1, "limit": limit}
+        own = {name: jnp.full(state.key.shape, value, jnp.int32) for name, value in first.items()}
+        return held(state, NAME, own)
 
     def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, Metrics]:
         before, own = released(state, NAME)
         after, metrics = learner.step(before, batch, gradient=gradient)
-        finite = jnp.stack([_is_finite(leaf) for _, leaf in _watched(after, metrics["loss"])])
-        good = finite.all()
-        kept = {
-            field: jax.tree.map(
-                lambda new, old: jnp.where(good, new, old), getattr(after, field), getattr(before, field)
-            )
-            for field in FIELDS
-        }
+        lanes = state.key.shape  # of a population; each is judged by itself
+        finite = jnp.stack([_is_finite(leaf, len(lanes)) for _, leaf in _watched(after, metrics["loss"])])
+        good = finite.all(0)
+
+        def choose(new: Array, old: Array) -> Array:
+            return jnp.where(good.reshape(lanes + (1,) * (new.ndim - len(lanes))), new, old)
+
+        kept = {field: jax.tree.map(choose, getattr(after, field), getattr(before, field)) for field in FIELDS}
         bad = 1 - good.astype(jnp.int32)
         own = {
             "skipped": own["skipped"] + bad,
             "row": (own["row"] + 1) * bad,
             "at": jnp.where(good, own["at"], state.step),
-            "leaf": jnp.where(good, own["leaf"], jnp.argmin(finite).astype(jnp.int32)),
+            "leaf": jnp.where(good, own["leaf"], jnp.argmin(finite, 0).astype(jnp.int32)),
             "limit": own["limit"],
         }
         metrics = {**metrics, "weight": jnp.where(good, metrics["weight"], 0)}
@@ -105,7 +112,8 @@ def check_guard(state: State) -> None:
         return
     paths = [path for path, _ in _watched(state, jnp.zeros(()))]
     first = {name: int(np.ravel(value)[0]) for name, value in own.items()}
-    raise NotFinite(first["at"], first["row"], paths[first["leaf"]])
+    before = state._replace(step=jnp.int32(first["at"]))  # the step that was taken back
+    raise NotFinite(first["at"], first["row"], paths[first["leaf"]], before)
 
 
 def _watched(state: State, loss: Array) -> list[tuple[str, Array]]:
@@ -116,6 +124,6 @@ def _watched(state: State, loss: Array) -> list[tuple[str, Array]]:
     return [("loss", loss), *((path, leaf) for path, leaf in named if jnp.issubdtype(leaf.dtype, jnp.inexact))]
 
 
-def _is_finite(leaf: Array) -> Array:
+def _is_finite(leaf: Array, lanes: int) -> Array:
     # One sum, which is NaN where anything is NaN or infinite, is cheaper than a comparison per number.
-    return jnp.isfinite((leaf * 0).sum())
+    return jnp.isfinite((leaf * 0).sum(tuple(range(lanes, leaf.ndim))))

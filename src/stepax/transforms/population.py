@@ -22,8 +22,8 @@ def population(learner: Learner, size: int, *, lanes_of_data: bool = False) -> L
     but ``step`` has a leading axis of lanes. Histories hold a list of numbers, one per lane, in place of each number,
     and early stopping keeps the best state of every lane.
 
-    What looks at a whole state, as ``guard`` does, belongs inside: ``population(guard(learner), 16)`` takes back the
-    steps of one lane alone.
+    Other transformations may come inside or outside, with the same result: ``guard`` takes back the steps of one lane
+    alone, ``watch`` has norms for each.
 
     Args:
         learner: What to train.

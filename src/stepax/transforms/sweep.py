@@ -40,9 +40,9 @@ def sweep(make: Callable[..., Learner], **axes: Sequence[float] | np.ndarray | A
 
     Lane ``k`` is the run of ``make(name=values[k], …)`` that starts at ``jax.random.split(key, lanes)[k]``, up to
     rounding. Any number may vary that leaves shapes as they are: a rate, a value in a schedule, dropout, the weight of
-    a loss. It reaches ``make`` as a traced scalar, so that Python cannot decide by it
-    (:class:`stepax.nn.Dropout` takes one, Flax's does not). For every combination of several
-    values pass ``**stepax.grid(rate=…, dropout=…)``; for several seeds of each put the sweep into a ``population``.
+    a loss. It reaches ``make`` as a traced scalar, so that Python cannot decide by it (:class:`stepax.nn.Dropout`
+    takes one, Flax's does not). For every combination of several values pass ``**stepax.grid(rate=…, dropout=…)``; for
+    several seeds of each put the sweep into a ``population``.
 
     Args:
         make: ``(name=value, …) -> Learner``; pure.
@@ -65,14 +65,19 @@ def sweep(make: Callable[..., Learner], **axes: Sequence[float] | np.ndarray | A
         _check_shapes(make, values, key, batch)
 
         def one(key: Key, own: dict[str, Array]) -> State:
-            return held(make(**own).init(key, batch), NAME, own)
+            state = make(**own).init(key, batch)
+            # Around a population every one of its lanes has the value.
+            return held(state, NAME, {name: jnp.broadcast_to(value, state.key.shape) for name, value in own.items()})
 
         return jax.vmap(one, (0, 0), LANES)(jax.random.split(key, size), _arrays(values))
+
+    def made(own: dict[str, Array]) -> Learner:
+        return make(**{name: value.reshape(-1)[0] for name, value in own.items()})
 
     def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, Metrics]:
         def one(state: State) -> tuple[State, Metrics]:
             inner, own = released(state, NAME)
-            inner, metrics = make(**own).step(inner, batch, gradient=gradient)
+            inner, metrics = made(own).step(inner, batch, gradient=gradient)
             return held(inner, NAME, own), metrics
 
         return jax.vmap(one, (LANES,), (LANES, 0))(state)
@@ -80,14 +85,14 @@ def sweep(make: Callable[..., Learner], **axes: Sequence[float] | np.ndarray | A
     def evaluate(state: State, batch: Any, key: Key) -> Metrics:
         def one(state: State, key: Key) -> Metrics:
             inner, own = released(state, NAME)
-            return make(**own).evaluate(inner, batch, key)
+            return made(own).evaluate(inner, batch, key)
 
         return jax.vmap(one, (LANES, keys_axis(key)))(state, key)
 
     def predict(state: State, x: Any) -> Any:
         def one(state: State) -> Any:
             inner, own = released(state, NAME)
-            return make(**own).predict(inner, x)
+            return made(own).predict(inner, x)
 
         return jax.vmap(one, (LANES,), 1)(state)
 

@@ -34,7 +34,10 @@ def watch(learner: Learner, *, layers: bool = False) -> Learner:
 
     def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, Metrics]:
         after, metrics = learner.step(state, batch, gradient=_with_norms(gradient, layers))
-        moved, whole = _norms(jax.tree.map(jnp.subtract, after.params, state.params)), _norms(state.params)
+        norms = _norms
+        for _ in state.key.shape:  # of a population every lane's own
+            norms = jax.vmap(norms)
+        moved, whole = norms(jax.tree.map(jnp.subtract, after.params, state.params)), norms(state.params)
         # Parameters of zeros, as biases are at first, have no ratio.
         ratios = {name: moved[name] / jnp.where(whole[name] == 0, 1, whole[name]) for name in whole}
         return after, {**metrics, **_named("update_ratio", ratios, layers)}

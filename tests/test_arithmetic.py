@@ -8,7 +8,8 @@ import pytest
 from jax import lax
 
 from stepax import ops
-from stepax.bench import WORKLOADS, flops
+from stepax.arithmetic import flops, flops_by_scope
+from stepax.bench import WORKLOADS
 
 
 def shape(*sizes: int) -> jax.ShapeDtypeStruct:
@@ -182,3 +183,13 @@ def test_a_training_step_is_three_forward_passes_less_the_gradient_by_the_data(
     name: str, first: int, others: int
 ) -> None:
     assert step(name) == 128 * 2 * (2 * first + 3 * others)
+
+
+def test_operations_by_scope_at_any_depth() -> None:
+    def run(a: jax.Array, b: jax.Array) -> jax.Array:
+        with jax.named_scope("outer"):
+            once = jax.jit(jnp.matmul)(a, b)
+            with jax.named_scope("inner"):
+                return lax.scan(lambda x, _: (x + a @ b, None), once, None, length=3)[0]
+
+    assert flops_by_scope(run, A, B) == {"outer": PRODUCT, "outer/inner": 3 * PRODUCT}
