@@ -41,3 +41,12 @@ def test_a_single_model_is_refused():
         sx.ensemble(mlp(), start(mlp(), data), data["x"])
     with pytest.raises(TypeError, match=r"learner: expected a stepax\.Learner"):
         sx.ensemble(sx.nn.MLP((3,)), start(mlp(), data), data["x"])
+
+
+def test_half_precision_is_averaged_exactly():
+    many, data = sx.population(mlp(), 600), batch_of(4)
+    state = start(many, data)
+    ones = many._replace(predict=lambda state, x: jax.numpy.ones((len(x), 600), jax.numpy.bfloat16))
+    found = sx.ensemble(ones, state, data["x"])
+    np.testing.assert_array_equal(found.mean, np.ones(4))
+    np.testing.assert_array_equal(found.spread, np.zeros(4))

@@ -88,8 +88,8 @@ def test_sources_side_by_side_give_every_lane_its_own_batch():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"count": 1}, ValueError, "count: expected between 2 folds"),
-        ({"count": 7}, ValueError, "count: expected between 2 folds and one for each of the 6 examples, got 7"),
+        ({"count": 1}, ValueError, "count: expected at least 2, got 1"),
+        ({"count": 7}, ValueError, "count: expected at most one fold for each of the 6 examples, got 7"),
         ({"batch_size": 0}, ValueError, "batch_size: expected at least 1"),
         ({"rows": [0.0] * 6}, TypeError, "rows: expected whole numbers"),
         ({"rows": [0, 1]}, ValueError, r"rows: expected one fold for each of the 6 examples, got shape \(2,\)"),

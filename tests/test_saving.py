@@ -18,16 +18,20 @@ from tests.kills import TRAININGS, killed
 
 import stepax as sx
 from stepax.checkpoint import CheckpointError, Mismatch
-from stepax.saving import Saver, fingerprint, stoppable
+from stepax.saving import Saver, fingerprint, is_locked
 
 DATA = {"x": np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32), "y": np.arange(40, dtype=np.int32) % 2}
 
 
-def learner(width=4):
-    return sx.supervised(sx.nn.MLP((width, 2)), sx.losses.cross_entropy, optax.adam(0.01))
+def learner(width=4, rate=0.01):
+    return sx.supervised(sx.nn.MLP((width, 2)), sx.losses.cross_entropy, optax.adam(rate))
 
 
 LEARNER = learner()
+
+
+def started():
+    return LEARNER.init(jax.random.key(9), DATA)
 
 
 def training(folder, **settings):
@@ -97,6 +101,12 @@ def test_fit_takes_a_folder(tmp_path):
     same(first, sx.fit(LEARNER, DATA, **settings))
 
 
+def test_fewer_epochs_than_were_made_are_refused(tmp_path):
+    run(tmp_path, epochs=3)
+    with pytest.raises(ValueError, match="epochs: the checkpoint has made 15 steps already, and 2 epochs are 10"):
+        run(tmp_path, epochs=2)
+
+
 def test_only_the_newest_and_the_best_are_kept(tmp_path):
     saved = sx.Checkpoints(tmp_path, seconds=0, keep=2, best=2, monitor="height", better=operator.gt)
 
@@ -111,8 +121,15 @@ def test_only_the_newest_and_the_best_are_kept(tmp_path):
 
 
 def test_an_unknown_monitor_is_named(tmp_path):
-    with pytest.raises(ValueError, match="monitor: unknown measure 'los'"):
-        run(sx.Checkpoints(tmp_path, best=1, monitor="los"))
+    for monitor, message in {"los": "monitor: unknown measure 'los'", "weight": "monitor: unknown"}.items():
+        with pytest.raises(ValueError, match=message):
+            training(sx.Checkpoints(tmp_path, best=1, monitor=monitor))
+    accurate = sx.supervised(
+        sx.nn.MLP((4, 2)), sx.losses.cross_entropy, optax.sgd(0.1), metrics={"accuracy": sx.metrics.accuracy}
+    )
+    with pytest.raises(ValueError, match="better: nothing says whether more or less of 'accuracy' is better"):
+        training(sx.Checkpoints(tmp_path, best=1, monitor="accuracy"), learner=accurate)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -174,6 +191,12 @@ def test_what_was_cut_short_is_cleared_away(tmp_path):
         ({"data": {**DATA, "x": DATA["x"][:, :2]}}, r"data\['x'\] was 'float32\[40, 3\]' and is 'float32\[40, 2\]'"),
         ({"validation": DATA}, "validation was False and is None; "),
         ({"patience": 3, "validation": DATA}, "patience was None and is 3"),
+        (
+            {"learner": learner(rate=0.02)},
+            r"learner \(a checksum of its step\) was '\w{64}' and is '\w{64}'\. Name another",
+        ),
+        ({"state": started()}, r"state was None and is \[0, '"),
+        ({"data": sx.shuffled(DATA, 8, jax.random.key(7)), "batch_size": None}, "batch_size was 8 and is None; data"),
         ({"learner": learner(5)}, r"\['dense_0'\]\['bias'\] is float32\[4\] where float32\[5\] was expected"),
     ],
 )
@@ -197,6 +220,74 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_else(tmp_pat
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="the folder cannot be written"):
         training(tmp_path / "file")
+
+
+def test_after_a_refusal_the_folder_is_free_and_so_it_is_after_the_end(tmp_path):
+    stopped_after(tmp_path, 2)
+    with pytest.raises(Mismatch) as kept:
+        run(tmp_path, key=jax.random.key(1))
+    assert kept.traceback
+    assert not is_locked(tmp_path)
+    reports = training(tmp_path)
+    next(reports)
+    assert is_locked(tmp_path)
+    reports.close()
+    assert not is_locked(tmp_path)
+    run(tmp_path)
+    list(training(tmp_path))
+    assert not is_locked(tmp_path)
+
+
+def test_what_is_passed_over_does_not_count_as_new(tmp_path):
+    saved = sx.Checkpoints(tmp_path, seconds=0, keep=1)
+    stopped_after(saved, 2)
+    shutil.copytree(tmp_path / names(tmp_path)[0], tmp_path / "step-000000000029")
+    damage(tmp_path, "step-000000000029")
+    with pytest.warns(UserWarning, match="going on from step-000000000010"):
+        stopped_after(saved, 4)
+    assert names(tmp_path) == ["step-000000000020"]
+    assert len(list(tmp_path.glob("damaged-step-000000000029-*"))) == 1
+    same(run(saved), run(tmp_path / "other"))
+
+
+def test_what_cannot_be_read_is_passed_over_too(tmp_path, monkeypatch):
+    stopped_after(tmp_path, 3)
+    newest, read = names(tmp_path)[-1], sx.checkpoint.read_json
+
+    def broken(path):
+        if newest in str(path):
+            raise OSError(5, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(sx.checkpoint, "read_json", broken)
+    with pytest.warns(UserWarning, match="Input/output error.*going on from step-000000000010"):
+        training(tmp_path).close()
+
+
+def test_a_signal_while_the_last_step_is_saved_is_not_lost(tmp_path):
+    def interrupting():
+        for report in training(tmp_path, epochs=2):
+            if report.stopped:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield report
+
+    with pytest.raises(KeyboardInterrupt):
+        list(interrupting())
+    same(run(tmp_path, epochs=2), run(tmp_path / "other", epochs=2))
+
+
+def test_a_weakly_typed_state_goes_on_as_it_was(tmp_path):
+    def init(key, batch):
+        return sx.new_state(key, jax.numpy.bfloat16(1), {}, (), {"rate": jax.numpy.asarray(0.1)})
+
+    def step(state, batch, gradient=sx.gradient):
+        params = (state.params * (1 + state.extra["rate"])).astype(state.params.dtype)
+        return state._replace(params=params, step=state.step + 1), {"loss": params.astype(float)}
+
+    weak = sx.Learner(init, step, lambda *_: {}, lambda *_: None)
+    settings = {"learner": weak, "data": sx.generated(3), "batch_size": None, "epochs": 3}
+    stopped_after(tmp_path, 1, **settings)
+    same(run(tmp_path, **settings), run(tmp_path / "other", **settings))
 
 
 def test_a_full_disk_is_a_warning_and_the_last_good_one_stays(tmp_path, monkeypatch):
@@ -256,17 +347,6 @@ def test_a_signal_ends_it_between_two_steps_and_saves(tmp_path, number, name):
     reports = training(tmp_path, epochs=10**6)
     assert next(reports).step > step
     reports.close()
-
-
-def test_a_second_signal_acts_as_ever_and_the_handlers_come_back():
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with stoppable() as noted:
-        assert noted() == 0
-        os.kill(os.getpid(), signal.SIGINT)
-        assert noted() == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_data_are_told_apart_by_any_of_the_rows_looked_at():

@@ -196,7 +196,7 @@ def _index(folder: pathlib.Path) -> dict[str, Any]:
         raise CheckpointError(
             f"checkpoint {folder}: there is no {INDEX} in it: it is no checkpoint, or its saving was cut short"
         ) from None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint {folder}: {INDEX} is damaged: {error}") from error
     index = index if isinstance(index, dict) else {}
     kind, checksum = index.get("format"), index.pop("sha256", None)
@@ -253,7 +253,10 @@ def _described(dtype: Any, shape: Any) -> str:
 def _read(folder: pathlib.Path, index: dict[str, Any], targets: dict[str, Any]) -> dict[str, np.ndarray]:
     """The bytes of every array, once the files are known to be what was saved."""
     arrays = folder / index["arrays"]
-    found = _file_checksums(arrays)
+    try:
+        found = _file_checksums(arrays)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {folder}: {arrays.name} cannot be read: {error}") from error
     for name, checksum in index["files"].items():
         if found.get(name) != checksum:
             state = "damaged" if name in found else "missing"

@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from stepax.evaluation import BATCH, predict
 from stepax.learner import Learner, State, check_learner
@@ -58,6 +59,8 @@ def ensemble(
     if not state.key.shape:
         raise ValueError("state: expected that of a population, with an axis of lanes, got that of a single model")
     outputs = predict(_linked(learner, link), state, x, batch_size=batch_size)
+    # NumPy would add up half precision in half precision.
+    outputs = jax.tree.map(lambda leaf: leaf.astype(np.promote_types(leaf.dtype, np.float32)), outputs)
     mean = jax.tree.map(lambda leaf: leaf.mean(axis=1), outputs)
     return Ensemble(mean, jax.tree.map(lambda leaf: leaf.std(axis=1), outputs))
 

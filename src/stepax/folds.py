@@ -53,8 +53,9 @@ def folds(data: Any, count: int, *, batch_size: int, key: Key, rows: np.ndarray 
     check_key(key)
     examples = check_data(data)
     check_count("batch_size", batch_size)
-    if not 2 <= count <= examples:
-        raise ValueError(f"count: expected between 2 folds and one for each of the {examples} examples, got {count}")
+    check_count("count", count, 2)
+    if count > examples:
+        raise ValueError(f"count: expected at most one fold for each of the {examples} examples, got {count}")
     words = np.asarray(jax.random.key_data(key)).tolist()
     if rows is None:
         rows = np.random.Generator(np.random.PCG64(words)).permutation(np.arange(examples) % count)

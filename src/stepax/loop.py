@@ -126,7 +126,17 @@ def copied(state: State) -> State:
 
 
 def _copy(state: State) -> State:
-    return jax.tree.map(jnp.copy, state)
+    return jax.tree.map(_strong, state)
+
+
+def _strong(leaf: jax.Array) -> jax.Array:
+    """A copy whose dtype holds in every promotion, as that of an array from a checkpoint does."""
+    leaf = jnp.copy(leaf)
+    return (
+        leaf
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended)
+        else jax.lax.convert_element_type(leaf, leaf.dtype)
+    )
 
 
 def _chunk(learner: Learner, take: Callable, capacity: int) -> Callable[..., tuple[State, Metrics]]:

@@ -1,8 +1,10 @@
 """Training as a generator of reports, compiled by the epoch, that can be stopped, watched and saved between chunks."""
 
 import contextlib
+import dataclasses
 import operator
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +23,10 @@ from stepax.learner import Learner, State, check_learner
 from stepax.loop import epochs
 from stepax.placement import placement
 from stepax.processes import is_shared, place
-from stepax.saving import Checkpoints, Interrupted, Saver, fingerprint, stoppable
+from stepax.program import digest
+from stepax.record import parameter_hash
+from stepax.saving import LEARNER, Checkpoints, Interrupted, Saver, fingerprint
+from stepax.signals import stoppable
 from stepax.source import Source, Stream, example, in_order, shuffled
 from stepax.transforms.guard import NotFinite, check_guard
 from stepax.typing import Key, Metrics
@@ -122,51 +127,78 @@ def training(
             measured = jax.eval_shape(learner.evaluate, like, example(watched), like.key)
         _check_monitor(monitor, learner, like, source, measured)
         better = better or _better(monitor)
-    if state is not None and int(state.step) >= epochs * source.length:
-        made = f"{int(state.step)} steps already, and {epochs} epochs are {epochs * source.length}"
-        raise ValueError(f"epochs: the state has made {made}")
-    best, saver, found = Best(patience, monitor, better), None, None
-    if state is not None or checkpoints is not None:
+    _rehearse_step(learner, like, source)
+    if state is not None:
+        _check_left("the state", int(state.step), epochs, source, least=1)
+    best, settings = Best(patience, monitor, better), None
+    if checkpoints is not None:
+        settings = checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
+        if settings.best:
+            named = settings.monitor or ("loss" if watched is None else "validation/loss")
+            if watched is not None and not measured:
+                measured = jax.eval_shape(learner.evaluate, like, example(watched), like.key)
+            _check_monitor(named, learner, like, source, measured)
+            settings = dataclasses.replace(settings, monitor=named, better=settings.better or _better(named))
+    given = state
+    if state is not None or settings is not None:
         placed = placement(_initial(learner), learner_key, example(source))
         if placed is not None:
             like = placed
             state = state and jax.tree.map(lambda leaf, target: place(leaf, target.sharding), state, placed)
-    if checkpoints is not None:
-        saver = _saver(checkpoints, key, source, data, validation, patience, monitor, shared=is_shared(like))
-        found = saver.find(like)
-    if found is not None:
-        state = found.state
-        if found.best is not None:
-            best.go_on(found.best, found.about["best"])
-    elif state is None:
-        state = _initial(learner)(learner_key, example(source))
     evaluation = None if watched is None else Evaluation(learner, watched)
-    return _reports(learner, source, state, epochs, evaluation, best, saver, {} if found is None else found.about)
-
-
-def _saver(
-    checkpoints: Checkpoints | str | os.PathLike,
-    key: Key,
-    source: Source | Stream,
-    data: Any,
-    validation: Any,
-    patience: int | None,
-    monitor: str,
-    *,
-    shared: bool,
-) -> Saver:
-    """With what has to be the same for a training to go on; the number of epochs may be another."""
-    if not isinstance(checkpoints, Checkpoints):
-        checkpoints = Checkpoints(checkpoints)
-    training = {
+    if settings is None:
+        state = _initial(learner)(learner_key, example(source)) if state is None else state
+        return _reports(learner, source, state, epochs, evaluation, best, None, {})
+    same = {
         "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "batch_size": batch_size if isinstance(data, Mapping) else None,
         "steps an epoch": source.length,
-        "data": fingerprint(data) if isinstance(data, Mapping) else None,
+        "data": fingerprint(data if isinstance(data, Mapping) else _first(source)),
         "validation": fingerprint(validation) if isinstance(validation, Mapping) else validation is not None,
         "patience": patience,
         "monitor": monitor if patience is not None else None,
+        "state": None if given is None else [int(given.step), parameter_hash(given.params)],
+        LEARNER: digest(jax.make_jaxpr(learner.step)(like, _shapes(source))),
     }
-    return Saver(checkpoints, training, shared=shared)
+    saver = Saver(settings, same, shared=is_shared(like))
+    try:
+        found = saver.find(like)
+        if found is None:
+            state = _initial(learner)(learner_key, example(source)) if state is None else state
+        else:
+            _check_left("the checkpoint", found.about["step"], epochs, source, least=0)
+            state = found.state
+            if found.best is not None:
+                best.go_on(found.best, found.about["best"])
+    except BaseException:
+        saver.close()  # or a notebook's traceback would keep the folder locked
+        raise
+    return _reports(learner, source, state, epochs, evaluation, best, saver, {} if found is None else found.about)
+
+
+def _check_left(what: str, step: int, epochs: int, source: Source | Stream, least: int) -> None:
+    if epochs * source.length - step < least:
+        raise ValueError(
+            f"epochs: {what} has made {step} steps already, and {epochs} epochs are {epochs * source.length}"
+        )
+
+
+def _shapes(source: Source | Stream) -> Any:
+    """Those of a batch; nothing is computed."""
+    return jax.eval_shape(lambda: example(source))
+
+
+def _rehearse_step(learner: Learner, like: State, source: Source | Stream) -> None:
+    """Traces a step, so that what it refuses is an error before anything is compiled."""
+    jax.eval_shape(learner.step, like, _shapes(source))
+
+
+def _first(source: Source | Stream) -> Any:
+    """The first batch, by which one source is told from another."""
+    if isinstance(source, Source):
+        return example(source)
+    with closing(source.batches(0, 0)) as batches:
+        return next(iter(batches))
 
 
 @lru_cache(maxsize=16)
@@ -190,7 +222,7 @@ def _check_monitor(monitor: str, learner: Learner, state: State, source: Source 
     known = [f"validation/{name}" for name in measured if name != "weight"]
     if monitor in known:
         return
-    known += [name for name in jax.eval_shape(learner.step, state, example(source))[1] if name != "weight"]
+    known += [name for name in jax.eval_shape(learner.step, state, _shapes(source))[1] if name != "weight"]
     if monitor not in known:
         raise ValueError(f"monitor: unknown measure {checks.nearest(monitor, known)}")
 
@@ -241,13 +273,17 @@ def _reports(
 
     if about and (about["stopped"] not in ("", DONE) or int(state.step) >= total):
         stopped = DONE if about["stopped"] == "" else about["stopped"]
+        if saver:
+            saver.close()
         yield report(state, {}, None)
         return
+    number = 0
     with contextlib.ExitStack() as stack:
         noted = stack.enter_context(stoppable()) if saver else lambda: 0
         if saver:
             stack.callback(saver.close)
         turns = stack.enter_context(contextlib.closing(epochs(learner, source, state, seconds=PACE)))
+        del state  # which lives on in a copy
         for current, metrics in turns:
             _check_guard(current, source)
             step, row = int(current.step), None
@@ -285,7 +321,10 @@ def _reports(
                     keep()
                     raise Interrupted(number, step, saver.folder, saver.wait())
             if stopped:
-                return
+                number = noted()
+                break
+    if number:  # it came while the last step was made or saved; nothing is left to do but what it always does
+        signal.raise_signal(number)
 
 
 @contextlib.contextmanager

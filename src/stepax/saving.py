@@ -1,6 +1,5 @@
 """Checkpoints of a training: saved while it goes on, found again when it starts anew, and kept at a signal."""
 
-import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -9,15 +8,14 @@ import operator
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
-import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import FrameType
 from typing import Any, NamedTuple
 
 import jax
@@ -27,10 +25,13 @@ from stepax.checks import check_count, nearest
 from stepax.processes import agreed, first, told
 from stepax.typing import Tree
 
-__all__ = ["Checkpoints", "Found", "Interrupted", "Saver", "fingerprint", "stoppable"]
+__all__ = ["Checkpoints", "Found", "Interrupted", "Saver", "fingerprint", "is_locked"]
 
 # ``checkpoint`` is imported where it is used: Orbax takes a second.
 NAME = re.compile(r"step-\d{12}")
+DAMAGED = "damaged-"
+# What a training's learner is called where it is compared.
+LEARNER = "learner (a checksum of its step)"
 LOCK = ".lock"
 
 
@@ -43,11 +44,13 @@ class Checkpoints:
         seconds: About how long from one to the next; 0 saves between any two chunks of steps. The end of the training
             and a signal save in any case.
         keep: How many of the newest to keep.
-        best: How many more to keep of those at the ends of epochs with the best ``monitor``.
+        best: How many more to keep of those at the ends of epochs with the best ``monitor``, of a population by its
+            mean over the lanes. An epoch that is among the best waits until the one before is written.
         monitor: A measure as the history names it; ``None`` is ``validation/loss``, without validation ``loss``.
-        better: ``(new, best) -> bool``, as in ``fit``; ``None`` is ``operator.lt``.
+        better: ``(new, best) -> bool``, as in ``fit``; ``None`` is ``operator.lt`` for what is a loss by its name.
 
     Raises:
+        TypeError: An argument is of the wrong kind.
         ValueError: ``seconds`` is negative, ``keep`` below 1 or ``best`` below 0.
     """
 
@@ -59,6 +62,12 @@ class Checkpoints:
     better: Callable[[float, float], bool] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.folder, str | os.PathLike):
+            raise TypeError(f"folder: expected the path of a folder, got {self.folder!r}")
+        if not isinstance(self.monitor, str | None):
+            raise TypeError(f"monitor: expected the name of a measure, got {self.monitor!r}")
+        if self.better is not None and not callable(self.better):
+            raise TypeError(f"better: expected a function (new, best) -> bool, got {self.better!r}")
         if not self.seconds >= 0:
             raise ValueError(f"seconds: expected 0 or more, got {self.seconds}")
         check_count("keep", self.keep)
@@ -72,12 +81,15 @@ class Interrupted(KeyboardInterrupt):
         signal: Its number, such as ``signal.SIGTERM``.
         step: Steps made.
         folder: The folder of the checkpoints.
+        saved: The step of the last checkpoint there: ``step``, unless it could not be saved; -1 if there is none.
     """
 
-    def __init__(self, number: int, step: int, folder: pathlib.Path, saved: bool) -> None:
-        kept = f"saved in {folder}; the same call goes on from there" if saved else f"not saved in {folder}"
+    def __init__(self, number: int, step: int, folder: pathlib.Path, saved: int) -> None:
+        kept = f"saved in {folder}; the same call goes on from there"
+        if saved != step:
+            kept = f"not saved; {f'{folder} has step {saved}' if saved >= 0 else f'nothing is saved in {folder}'}"
         super().__init__(f"stopped by {signal.Signals(number).name} after step {step}, {kept}")
-        self.signal, self.step, self.folder = number, step, folder
+        self.signal, self.step, self.folder, self.saved = number, step, folder, saved
 
 
 class Found(NamedTuple):
@@ -116,8 +128,8 @@ class Saver:
         self._unlock = weakref.finalize(self, os.close, lock) if self._writes else lambda: None
         self._thread = ThreadPoolExecutor(1, "stepax-checkpoint")
         self._pending: Future | None = None
-        self._last, self.saved = time.monotonic(), -1
-        self._values: list[float] = []
+        self._last, self.saved, self._asked = time.monotonic(), -1, -1
+        self._values: dict[int, float] = {}  # by step, of the epochs that ``best`` may keep
 
     def find(self, like: Tree) -> Found | None:
         """The newest checkpoint that is whole; what was cut short is removed, and what is damaged passed over.
@@ -167,37 +179,41 @@ class Saver:
         for entry in self._entries():
             if not (entry / checkpoint.INDEX).exists():
                 shutil.rmtree(entry)
-        faults = []
+        faults: dict[pathlib.Path, str] = {}
         for entry in self._entries():
             try:
                 about = checkpoint.about(entry)
-                self._check_same(entry, about)
+                self._check_same(entry, about, but=LEARNER)  # of another model the arrays tell more than a checksum
                 tree = checkpoint.load(entry, {"state": like, "best": like if about["best"] else {}})
+                self._check_same(entry, about)
             except checkpoint.Mismatch:
                 raise
             except checkpoint.CheckpointError as error:
-                faults.append(str(error))
+                faults[entry] = str(error)
                 continue
             if faults:
-                warnings.warn(f"{'; '.join(faults)}: going on from {entry.name}", stacklevel=2)
+                warnings.warn(f"{'; '.join(faults.values())}: going on from {entry.name}", stacklevel=2)
+            for damaged in faults:  # out of the way of the steps to come, and kept for a look at it
+                damaged.replace(damaged.with_name(f"{DAMAGED}{damaged.name}-{secrets.token_hex(2)}"))
             self._go_on(about)
             return Found(tree["state"], tree["best"] or None, about)
         if faults:
-            raise checkpoint.CheckpointError("; ".join(faults) + "; there is no other to go on from")
+            raise checkpoint.CheckpointError("; ".join(faults.values()) + "; there is no other to go on from")
         return None
 
     def _go_on(self, about: dict[str, Any]) -> None:
-        self.saved = about["step"]
-        self._values = [value for row in about["rows"] if (value := self.value(row)) is not None]
+        self.saved = self._asked = about["step"]
+        for row in about["rows"]:
+            self._rank(row["step"], self.value(row))
 
-    def _check_same(self, entry: pathlib.Path, about: dict[str, Any]) -> None:
+    def _check_same(self, entry: pathlib.Path, about: dict[str, Any], but: str = "") -> None:
         from stepax.checkpoint import Mismatch
 
         was, now = _flat(about.get("training", {})), _flat(self._training)
         changes = [
             f"{name} was {was.get(name)!r} and is {now.get(name)!r}"
             for name in {**was, **now}
-            if was.get(name) != now.get(name)
+            if was.get(name) != now.get(name) and name != but
         ]
         if changes:
             raise Mismatch(
@@ -216,9 +232,10 @@ class Saver:
 
     def due(self, value: float | None) -> bool:
         """Whether it is time to save again, or the epoch is among the best."""
-        return time.monotonic() - self._last >= self.settings.seconds or (
-            value is not None and self._place(value) < self.settings.best
-        )
+        if value is not None and self._place(value) < self.settings.best:
+            return True
+        writing = self._pending is not None and not self._pending.done()
+        return not (writing and self.settings.seconds) and time.monotonic() - self._last >= self.settings.seconds
 
     def agreed(self, number: int) -> int:
         """A signal that one process has noted, or the time that has come for one, holds for all."""
@@ -227,18 +244,27 @@ class Saver:
     def _place(self, value: float) -> float:
         """How many of the epochs that were saved are at least as good."""
         better = self.settings.better or operator.lt
-        return math.inf if math.isnan(value) else sum(not better(value, other) for other in self._values)
+        return math.inf if math.isnan(value) else sum(not better(value, other) for other in self._values.values())
+
+    def _rank(self, step: int, value: float | None) -> None:
+        """Takes an epoch in, if it is among the best."""
+        if value is not None and self._place(value) < self.settings.best:
+            better, values = self.settings.better or operator.lt, {**self._values, step: value}
+            ranked = sorted(values, key=lambda one: sum(better(other, values[one]) for other in values.values()))
+            self._values = {one: values[one] for one in ranked[: self.settings.best]}
 
     def save(self, state: Tree, best: Tree | None, about: Mapping[str, Any]) -> None:
-        """Copies the state and saves it in the background; waits for the one before.
+        """Copies the state and saves it in the background; waits for the one before. What is saved already stays.
 
         A failure is a warning: the training goes on, the last good checkpoint stays, and the next one is tried.
         """
         from stepax import checkpoint
 
+        if about["step"] == self._asked:
+            return
         self.wait()
-        if about["value"] is not None and not math.isnan(about["value"]):
-            self._values.append(about["value"])
+        self._asked = about["step"]
+        self._rank(about["step"], about["value"])
         hosts = checkpoint.to_host({"state": state, "best": best or {}})
         self._last = time.monotonic()
         if self._writes:
@@ -246,18 +272,18 @@ class Saver:
         else:
             self.saved = about["step"]
 
-    def wait(self) -> bool:
-        """Waits until nothing is being saved; whether the last one was."""
+    def wait(self) -> int:
+        """Waits until nothing is being saved; the step of the last checkpoint, or -1."""
         if self._pending is None:
-            return self.saved >= 0
+            return self.saved
         pending, self._pending = self._pending, None
         try:
             self.saved = pending.result()
         except Exception as error:  # Orbax and its file system have errors of their own
             kept = f"the last one is of step {self.saved}" if self.saved >= 0 else "there is none yet"
             warnings.warn(f"checkpoint not saved in {self.folder}: {error}; {kept}", stacklevel=3)
-            return False
-        return True
+            self._asked = -1
+        return self.saved
 
     def close(self) -> None:
         """Waits, and lets other processes save here."""
@@ -275,27 +301,18 @@ class Saver:
             if not (path / checkpoint.INDEX).exists():
                 shutil.rmtree(path, ignore_errors=True)
             raise
-        self._forget()
+        self._forget(path)
         return about["step"]
 
-    def _forget(self) -> None:
+    def _forget(self, newest: pathlib.Path) -> None:
         """Removes the checkpoints that are neither among the newest nor among the best."""
         from stepax import checkpoint
 
-        entries = self._entries()
-        old = entries[self.settings.keep :]
-        if old and self.settings.best:
-            better = self.settings.better or operator.lt
-            ranked: list[tuple[float, pathlib.Path]] = []
-            for entry in reversed(entries):
-                with contextlib.suppress(checkpoint.CheckpointError):
-                    value = checkpoint.about(entry)["value"]
-                    if value is not None and not math.isnan(value):
-                        ranked.insert(sum(not better(value, other) for other, _ in ranked), (value, entry))
-            old = [entry for entry in old if entry not in [entry for _, entry in ranked[: self.settings.best]]]
-        for entry in old:
-            (entry / checkpoint.INDEX).unlink(missing_ok=True)  # from here on it is none
-            shutil.rmtree(entry, ignore_errors=True)
+        best = {f"step-{step:012d}" for step in self._values}
+        for entry in self._entries()[self.settings.keep :]:
+            if entry != newest and entry.name not in best:
+                (entry / checkpoint.INDEX).unlink(missing_ok=True)  # from here on it is none
+                shutil.rmtree(entry, ignore_errors=True)
 
     def _entries(self) -> list[pathlib.Path]:
         return sorted((path for path in self.folder.iterdir() if NAME.fullmatch(path.name)), reverse=True)
@@ -318,33 +335,19 @@ def _locked(folder: pathlib.Path) -> int:
     return lock
 
 
-@contextlib.contextmanager
-def stoppable() -> Iterator[Callable[[], int]]:
-    """Notes SIGTERM and Ctrl-C rather than dying of them; a second one acts as it always did.
-
-    Yields:
-        A function that tells the signal's number, or 0. In another thread than the main one nothing is noted.
-    """
-    noted = [0]
-    before: dict[int, Any] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        noted[0] = number
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        before.clear()
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, note)
+def is_locked(folder: pathlib.Path) -> bool:
+    """Whether a training saves in a folder at this moment."""
     try:
-        yield lambda: noted[0]
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
     finally:
-        if threading.current_thread() is threading.main_thread():
-            restore()
+        os.close(lock)
+    return False
 
 
 def _flat(training: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,8 +363,10 @@ def fingerprint(data: Any) -> dict[str, Any]:
     digest = hashlib.sha256()
     described = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
-        rows = np.unique(np.linspace(0, len(leaf) - 1, 1000, dtype=int))
-        array = np.ascontiguousarray(np.asarray(leaf)[rows])
         described[jax.tree_util.keystr(path)] = f"{leaf.dtype}{list(leaf.shape)}"
-        digest.update(array.tobytes())
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        if np.ndim(leaf):
+            leaf = leaf[np.unique(np.linspace(0, len(leaf) - 1, 1000, dtype=int))]
+        digest.update(np.ascontiguousarray(leaf).tobytes())
     return {**described, " (SHA-256 of rows)": digest.hexdigest()}

@@ -284,3 +284,24 @@ def test_two_processes_train_as_one(call, tmp_path):
     assert again.status == 2
     assert "error: --out: two holds a finished run; --overwrite replaces it" in again.err
     assert call("train", *options, "--processes", 0).err == "error: --processes: expected at least 1, got 0\n"
+
+
+def test_a_second_command_leaves_a_run_alone_that_is_under_way(call, tmp_path):
+    options = small("--data", "iris", "--dense", 8, "--epochs", 100000, "--out", "run")
+    command = [sys.executable, "-m", "stepax", *map(str, options)]
+    log = tmp_path / "run" / "epochs.jsonl"
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True) as running:
+        try:
+            for _ in range(1200):
+                if log.exists() and log.stat().st_size:
+                    break
+                time.sleep(0.05)
+            for again in (options, (*options, "--overwrite")):
+                assert call(*again).err == "error: --out: a training is under way in run\n"
+            assert call("train", "--resume", "run").err == "error: --resume: a training is under way in run\n"
+            running.terminate()
+            _, errors = running.communicate(timeout=120)
+        finally:
+            running.kill()
+    assert "train --resume run` goes on from there" in errors.splitlines()[-1]
+    assert (tmp_path / "run" / "plan.json").exists()

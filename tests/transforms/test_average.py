@@ -93,3 +93,18 @@ def test_of_another_learner_is_refused():
     data = batch_of(2)
     with pytest.raises(ValueError, match="average: the state has only"):
         average(mlp()).step(start(mlp(), data), data)
+
+
+def test_half_precision_is_averaged_exactly():
+    def init(key, batch):
+        return sx.new_state(key, {"w": jnp.ones(2, jnp.bfloat16)}, {}, ())
+
+    def step(state, batch, gradient=sx.gradient):
+        return state._replace(step=state.step + 1), {"loss": jnp.zeros(())}
+
+    learner = average(sx.Learner(init, step, None, lambda state, x: state.params["w"]), 0.999)
+    state = learner.init(jax.random.key(0), None)
+    state = jax.lax.fori_loop(0, 2000, lambda i, state: learner.step(state, None)[0], state)
+    output = learner.predict(state, None)
+    assert output.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(output, np.ones(2))

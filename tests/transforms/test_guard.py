@@ -8,6 +8,7 @@ import pytest
 from tests.transforms.learners import batch_of, close, cnn, mlp, start
 
 import stepax as sx
+from stepax.transforms.accumulate import accumulate
 from stepax.transforms.average import average
 from stepax.transforms.guard import NotFinite, check_guard, guard
 
@@ -147,3 +148,41 @@ def test_twice_is_refused():
 def test_bad_limits_are_refused():
     with pytest.raises(ValueError, match="limit: expected at least 1, got 0"):
         guard(mlp(), 0)
+
+
+def test_a_gradient_that_the_optimizer_hides_is_seen():
+    def loss(output, batch):
+        return jnp.sqrt(jnp.abs(output[:, 0] * 0))
+
+    for transform in (lambda learner: learner, lambda learner: accumulate(learner, 2)):
+        # Clipped and turned into a sign, an infinite slope gives a finite step.
+        learner = guard(transform(sx.supervised(sx.nn.MLP((3,)), loss, optax.sign_sgd(0.1))))
+        data = batch_of(4)
+        state, metrics = jax.jit(learner.step)(start(learner, data), data)
+        assert counts(state)["skipped"] == 1
+        assert metrics["weight"] == 0
+        assert not any("gradient" in name for name in metrics)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 5, 8])
+def test_once_over_the_limit_nothing_counts_whenever_one_looks(chunk):
+    def loss(output, batch):
+        return sx.losses.cross_entropy(output, batch) * jnp.where(batch["x"][:, 0] == 99, jnp.nan, 1)
+
+    learner, good = guard(sx.supervised(sx.nn.MLP((3,)), loss, optax.sgd(0.1)), 3), batch_of(12)
+    bad = {**good, "x": good["x"].copy()}
+    bad["x"][6:9] = 99  # steps 6, 7 and 8 of the batches of one are bad, and those after are not
+    source = sx.in_order(bad, 1)
+
+    def trained():
+        for state, _ in sx.epochs(learner, source, start(learner, good), chunk=chunk):
+            check_guard(state)
+            assert state.step < 12
+
+    with pytest.raises(NotFinite) as raised:
+        trained()
+    assert (raised.value.step, raised.value.row) == (8, 3)
+    expected = start(learner, good)
+    for i in range(6):
+        expected, _ = jax.jit(learner.step)(expected, source.take(source.order(0), i))
+    close(raised.value.state.params, expected.params, 1e-6)

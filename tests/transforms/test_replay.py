@@ -73,3 +73,12 @@ def test_a_model_is_no_learner_and_no_state_is_refused():
         sx.replay(sx.nn.MLP((3,)), None, batch_of(3))
     with pytest.raises(TypeError, match=r"state: expected .* got None"):
         sx.replay(mlp(), None, batch_of(3))
+
+
+def test_of_a_mask_over_everything_the_nan_is_named():
+    def loss(output, batch):
+        hidden = jnp.where(jnp.zeros(output.shape, bool), output, -jnp.inf)
+        return jax.nn.softmax(hidden)[:, 0]
+
+    learner, data = failing(loss), batch_of(6)
+    assert "sub, " in sx.replay(learner, start(learner, data), data)

@@ -15,6 +15,7 @@ from stepax.cli.reading import as_options, fingerprint
 from stepax.cli.unfinished import CHECKPOINTS
 from stepax.data import Dataset, load
 from stepax.learner import State
+from stepax.saving import is_locked
 
 __all__ = ["RUNS", "Opened", "dataset_of", "new_folder", "open_run", "read_again"]
 
@@ -24,7 +25,7 @@ RUNS = pathlib.Path("runs")
 PARTS = ("checkpoint", "checkpoints", "tensorboard", "figures")
 OURS = re.compile(
     r"\.?(run|plan)\.json(\.\d+)?|epochs\.jsonl|tensorboard/events\.out\.tfevents\.\d+|"
-    r"checkpoints/(\.lock|step-\d{12})|"
+    r"checkpoints/(\.lock|(damaged-)?step-\d{12}(-[0-9a-f]{4})?)|"
     r"checkpoint/(\.?index\.json(\.\d+)?|arrays-[0-9a-f]{8}(\.orbax-checkpoint-tmp.*)?)|"
     r"figures/(learning_curves|confusion_matrix|predictions|filters|feature_maps|representation)\.png"
 )
@@ -75,6 +76,7 @@ def _clear(folder: pathlib.Path, overwrite: bool) -> None:
     """Removes a run, and nothing else, from a folder."""
     if not folder.is_dir():
         raise ValueError(f"--out: {folder} is a file; name a new or an empty folder")
+    check_idle("--out", folder)
     entries = list(_entries(folder))
     others = [path for path, ours in entries if not ours]
     if (folder / record.RECORD).exists():
@@ -94,6 +96,16 @@ def _clear(folder: pathlib.Path, overwrite: bool) -> None:
     for name in PARTS:
         if (folder / name).is_dir() and not any((folder / name).iterdir()):
             (folder / name).rmdir()
+
+
+def check_idle(option: str, folder: pathlib.Path) -> None:
+    """Refuses a folder in which a training is under way.
+
+    Raises:
+        ValueError: There is one.
+    """
+    if is_locked(folder / CHECKPOINTS):
+        raise ValueError(f"{option}: a training is under way in {folder}")
 
 
 def _entries(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, bool]]:

@@ -23,7 +23,7 @@ from stepax.cli.options import Optimization, Output, Train
 from stepax.cli.plan import Course, Plan
 from stepax.cli.planning import FEWEST, held_out, plan, read
 from stepax.cli.reading import fingerprint
-from stepax.cli.runs import Opened, new_folder, read_again
+from stepax.cli.runs import Opened, check_idle, new_folder, read_again
 from stepax.cli.unfinished import CHECKPOINTS, Unfinished, begin, finish, unfinished
 from stepax.compile import compile_seconds
 from stepax.data.dataset import Dataset, Rows
@@ -73,6 +73,8 @@ def _resume(options: Train, folder: pathlib.Path) -> None:
     if options != replace(Train(), output=replace(Output(), resume=folder), optimization=count):
         raise ValueError("--resume goes on with what the run was begun with: no other option can be given beside it")
     run = unfinished(folder)
+    if jax.process_count() == 1:
+        check_idle("--resume", folder)
     dataset = read_again(folder, run.plan.subject, run.file)
     with _interruptible(folder):
         _whole(folder, run, dataset, _prepared(run.plan, dataset))
@@ -132,6 +134,8 @@ def _interruptible(folder: pathlib.Path) -> Iterator[None]:
             what = f"the run is saved in {folder}; `{program()} plot {folder}` draws figures that are missing"
         elif any((folder / CHECKPOINTS).glob("step-*")):
             at = f"after step {stop.step:,}" if isinstance(stop, sx.Interrupted) else "before the end"
+            if isinstance(stop, sx.Interrupted) and stop.saved != stop.step:
+                at += f", which could not be saved; step {stop.saved:,} is"
             what = f"{at}; `{program()} train --resume {folder}` goes on from there"
         else:
             finish(folder)

@@ -44,7 +44,9 @@ def average(learner: Learner, decay: float | Array = 0.999) -> Learner:
 
     def init(key: Key, batch: Any) -> State:
         state = learner.init(key, batch)
-        sums = jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if _is_floating(leaf) else (), state.params)
+        sums = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, _exact(leaf)) if _is_floating(leaf) else (), state.params
+        )
         return held(state, NAME, {"sums": sums, "total": jnp.zeros(state.key.shape)})
 
     def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, Metrics]:
@@ -98,6 +100,11 @@ def _beside(lanes: Array, leaf: Array) -> Array:
 def _are_finite(sums: Tree, lanes: int) -> Array:
     finite = [jnp.isfinite((leaf * 0).sum(tuple(range(lanes, leaf.ndim)))) for leaf in jax.tree.leaves(sums)]
     return jnp.stack(finite).all(0) if finite else jnp.bool_(True)
+
+
+def _exact(leaf: Any) -> Any:
+    # Half precision cannot count: 256 and 1 are 256 in bfloat16.
+    return jnp.promote_types(leaf.dtype, jnp.float32)
 
 
 def _is_floating(leaf: Any) -> bool:

@@ -10,11 +10,11 @@ from stepax.checks import check_count
 from stepax.gradient import gradient as plain
 from stepax.learner import Learner, State, check_learner
 from stepax.transforms.owned import held, released
-from stepax.typing import Array, Gradient, Key, Metrics
+from stepax.typing import Array, Gradient, Key, Metrics, Objective, Tree
 
 __all__ = ["NotFinite", "check_guard", "guard"]
 
-NAME = "guard"
+NAME, GRADIENT = "guard", "guard/gradient"
 # What is taken back; ``step`` goes on, or the same batch would come for ever, and so does ``extra``.
 FIELDS = ("params", "variables", "opt_state")
 
@@ -45,9 +45,10 @@ class NotFinite(ArithmeticError):
 def guard(learner: Learner, limit: int = 10) -> Learner:
     """The same training, but a step with a loss, parameters or an optimizer's state that are not finite does not count.
 
-    Such a step takes back parameters, statistics and the optimizer's state. Its metrics have weight 0. What is in
-    ``extra`` (a replay, an average) and the count of steps go on. Gradients that are not finite show in the optimizer's
-    state or in the parameters.
+    Such a step takes back parameters, statistics and the optimizer's state, also where a gradient was not finite and
+    the optimizer let none of it through. Its metrics have weight 0. What is in ``extra`` (a replay, an average) and the
+    count of steps go on. Once the limit is reached nothing counts any more, so that it does not matter when ``fit``
+    looks.
 
     Args:
         learner: What to train.
@@ -72,10 +73,12 @@ def guard(learner: Learner, limit: int = 10) -> Learner:
 
     def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, Metrics]:
         before, own = released(state, NAME)
-        after, metrics = learner.step(before, batch, gradient=gradient)
+        after, metrics = learner.step(before, batch, gradient=_with_sum(gradient))
+        slopes = metrics.pop(GRADIENT, jnp.zeros(state.key.shape))
         lanes = state.key.shape  # of a population; each is judged by itself
-        finite = jnp.stack([_is_finite(leaf, len(lanes)) for _, leaf in _watched(after, metrics["loss"])])
-        good = finite.all(0)
+        finite = jnp.stack([_is_finite(leaf, len(lanes)) for _, leaf in _watched(after, metrics["loss"], slopes)])
+        over = own["row"] >= own["limit"]
+        good = finite.all(0) & ~over
 
         def choose(new: Array, old: Array) -> Array:
             return jnp.where(good.reshape(lanes + (1,) * (new.ndim - len(lanes))), new, old)
@@ -84,9 +87,9 @@ def guard(learner: Learner, limit: int = 10) -> Learner:
         bad = 1 - good.astype(jnp.int32)
         own = {
             "skipped": own["skipped"] + bad,
-            "row": (own["row"] + 1) * bad,
-            "at": jnp.where(good, own["at"], state.step),
-            "leaf": jnp.where(good, own["leaf"], jnp.argmin(finite, 0).astype(jnp.int32)),
+            "row": jnp.where(over, own["row"], (own["row"] + 1) * bad),
+            "at": jnp.where(good | over, own["at"], state.step),
+            "leaf": jnp.where(good | over, own["leaf"], jnp.argmin(finite, 0).astype(jnp.int32)),
             "limit": own["limit"],
         }
         metrics = {**metrics, "weight": jnp.where(good, metrics["weight"], 0)}
@@ -110,18 +113,30 @@ def check_guard(state: State) -> None:
     own = jax.device_get(state.extra.get(NAME))
     if own is None or (own["row"] < own["limit"]).any():
         return
-    paths = [path for path, _ in _watched(state, jnp.zeros(()))]
+    paths = [path for path, _ in _watched(state, jnp.zeros(()), jnp.zeros(()))]
     first = {name: int(np.ravel(value)[0]) for name, value in own.items()}
     before = state._replace(step=jnp.int32(first["at"]))  # the step that was taken back
     raise NotFinite(first["at"], first["row"], paths[first["leaf"]], before)
 
 
-def _watched(state: State, loss: Array) -> list[tuple[str, Array]]:
+def _with_sum(gradient: Gradient) -> Gradient:
+    """The same gradient, with 0 among its metrics where all of it is finite, and else NaN, which no mean takes away."""
+
+    def summed(objective: Objective, params: Tree, variables: Tree, batch: Any, key: Key) -> tuple[Tree, Tree, Metrics]:
+        grads, variables, metrics = gradient(objective, params, variables, batch, key)
+        terms = [(leaf * 0).sum() for leaf in jax.tree.leaves(grads) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        return grads, variables, {**metrics, GRADIENT: jnp.asarray(sum(terms), jnp.float32)}
+
+    return summed
+
+
+def _watched(state: State, loss: Array, slopes: Array) -> list[tuple[str, Array]]:
     """Everything that has to be finite, by path, in one order."""
     fields = {field: getattr(state, field) for field in FIELDS}
     leaves = jax.tree_util.tree_flatten_with_path(fields)[0]
     named = [(jax.tree_util.keystr(path, simple=True, separator="/"), leaf) for path, leaf in leaves]
-    return [("loss", loss), *((path, leaf) for path, leaf in named if jnp.issubdtype(leaf.dtype, jnp.inexact))]
+    floating = [(path, leaf) for path, leaf in named if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return [("loss", loss), *floating, ("gradient", slopes)]  # the last tells least
 
 
 def _is_finite(leaf: Array, lanes: int) -> Array:

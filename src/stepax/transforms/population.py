@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from stepax.checks import check_count
 from stepax.gradient import gradient as plain
@@ -43,6 +44,9 @@ def population(learner: Learner, size: int, *, lanes_of_data: bool = False) -> L
     batches = 0 if lanes_of_data else None
 
     def init(key: Key, batch: Any) -> State:
+        if lanes_of_data and (found := {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(batch)}) != {(size,)}:
+            shapes = ", ".join(sorted(map(str, found)))
+            raise ValueError(f"batch: expected a leading axis of {size} lanes in every array, got {shapes}")
         return jax.vmap(learner.init, (0, batches), LANES)(jax.random.split(key, size), batch)
 
     def step(state: State, batch: Any, gradient: Gradient = plain) -> tuple[State, Metrics]:

@@ -29,9 +29,10 @@ def replay(learner: Learner, state: State, batch: Any) -> str:
         batch: The step's batch.
 
     Returns:
-        The first operation that makes NaN or infinity of finite numbers, with the line of code it stands for; inside of
-        loops and branches, of NaN alone (by JAX's checkify). ``""`` where all is finite. Some are meant: an infinity in
-        a mask, or a NaN that the next line leaves out.
+        The first operation that makes NaN or infinity of finite numbers, with the line of code it stands for, and where
+        that is another one, the first that makes NaN of numbers that are none, as of infinities. Inside of loops and
+        branches, of NaN alone (by JAX's checkify, with a line where such an operation stands). ``""`` where there is
+        neither. Some are meant: an infinity in a mask, or a NaN that the next line leaves out.
 
     Raises:
         TypeError: No learner or state.
@@ -44,35 +45,38 @@ def replay(learner: Learner, state: State, batch: Any) -> str:
         return learner.step(state, batch)
 
     program = jax.make_jaxpr(step)(state, batch)
-    found = _first(program.jaxpr, [*program.consts, *jax.tree.leaves((state, batch))])[0]
-    if found is None:
-        return ""
-    name = found.primitive.name
-    inside = _inside(step, found, state, batch) if name in CONTROL else ""
-    return inside or f"{name}, {summarize(found.source_info)}"
+    found: dict[str, Any] = {}
+    _follow(program.jaxpr, [*program.consts, *jax.tree.leaves((state, batch))], found)
+
+    def told(equation: Any) -> str:
+        name = equation.primitive.name
+        inside = _inside(step, equation, state, batch) if name in CONTROL else ""
+        return inside or f"{name}, {summarize(equation.source_info)}"
+
+    return "; then NaN in ".join(dict.fromkeys(told(found[kind]) for kind in ("leaves", "nan") if kind in found))
 
 
-def _first(jaxpr: Any, arguments: list[Any]) -> tuple[Any, list[Any]]:
-    """The first equation that makes what is not finite of what is, and the program's results."""
+def _follow(jaxpr: Any, arguments: list[Any], found: dict[str, Any]) -> list[Any]:
+    """Goes through a program and keeps its first equations of either kind; returns the program's results."""
     variables = [*jaxpr.constvars, *jaxpr.invars] if hasattr(jaxpr, "constvars") else jaxpr.all_invars
     values: dict[Any, Any] = dict(zip(variables, arguments, strict=True))
 
     def read(variable: Any) -> Any:
         return variable.val if hasattr(variable, "val") else values[variable]
 
-    first = None
     for equation in jaxpr.eqns:
         taken, bodies = [read(variable) for variable in equation.invars], inner(equation)
         if equation.primitive.name not in CONTROL and len(bodies) == 1 and len(bodies[0].invars) == len(taken):
-            found, made = _first(bodies[0], [*_constants(equation), *taken])  # a call
-            first = first or found
+            made = _follow(bodies[0], [*_constants(equation), *taken], found)  # a call
         else:
             made = equation.primitive.bind(*taken, **equation.primitive.get_bind_params(equation.params))
             made = made if equation.primitive.multiple_results else [made]
-            if first is None and all(map(_is_finite, taken)) and not all(map(_is_finite, made)):
-                first = equation
+            if all(map(_is_finite, taken)) and not all(map(_is_finite, made)):
+                found.setdefault("leaves", equation)
+            if any(map(_has_nan, made)) and not any(map(_has_nan, taken)):
+                found.setdefault("nan", equation)
         values.update(zip(equation.outvars, made, strict=True))
-    return first, [read(variable) for variable in jaxpr.outvars]
+    return [read(variable) for variable in jaxpr.outvars]
 
 
 def _constants(equation: Any) -> list[Any]:
@@ -82,6 +86,10 @@ def _constants(equation: Any) -> list[Any]:
 
 def _is_finite(value: Any) -> bool:
     return not jnp.issubdtype(jnp.result_type(value), jnp.inexact) or bool(jnp.isfinite(value).all())
+
+
+def _has_nan(value: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(value), jnp.inexact) and bool(jnp.isnan(value).any())
 
 
 def _inside(step: Any, control: Any, *arguments: Tree) -> str:

@@ -132,18 +132,19 @@ def _check_shapes(make: Callable[..., Learner], values: dict[str, np.ndarray], k
         learner = make(**own)
         return learner.step(learner.init(key, batch), batch)[0]
 
-    like = shapes(first)
     for name, array in values.items():
-        for value in sorted(set(array[1:].tolist()) - {first[name]}):
-            if shapes({**first, name: value}) != like:
-                raise ValueError(
-                    f"{name}: {first[name]} and {value} give states of different shapes, which cannot train side by "
-                    "side in one program; train them one after the other"
-                )
         try:
             jax.eval_shape(lambda own, name=name: moved({**first, name: own}), jax.typeof(jnp.asarray(array[0])))
         except (jax.errors.ConcretizationTypeError, jax.errors.TracerIntegerConversionError, TypeError) as error:
+            like, why = (
+                shapes(first),
+                f"Python cannot decide by it or make a shape of it ({str(error).splitlines()[0]})",
+            )
+            for value in sorted(set(array[1:].tolist()) - {first[name]}):
+                if shapes({**first, name: value}) != like:
+                    why = f"{first[name]} and {value} give states of different shapes"
+                    break
             raise ValueError(
-                f"{name}: make cannot take it as a traced number, which Python cannot decide by or make a shape of; "
-                f"leave it fixed, or train its values one after the other ({str(error).splitlines()[0]})"
+                f"{name}: make cannot take it as a traced number: {why}; leave it fixed, or train its values one after "
+                "the other"
             ) from error
