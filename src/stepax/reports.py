@@ -23,7 +23,7 @@ from stepax.learner import Learner, State, check_learner
 from stepax.loop import epochs
 from stepax.placement import placement
 from stepax.processes import is_shared, place
-from stepax.program import digest
+from stepax.program import digest, equations
 from stepax.record import parameter_hash
 from stepax.saving import LEARNER, Checkpoints, Interrupted, Saver, fingerprint
 from stepax.signals import stoppable
@@ -158,7 +158,7 @@ def training(
         "patience": patience,
         "monitor": monitor if patience is not None else None,
         "state": None if given is None else [int(given.step), parameter_hash(given.params)],
-        LEARNER: digest(jax.make_jaxpr(learner.step)(like, _shapes(source))),
+        LEARNER: _checksum(learner, like, source),
     }
     saver = Saver(settings, same, shared=is_shared(like))
     try:
@@ -191,6 +191,14 @@ def _shapes(source: Source | Stream) -> Any:
 def _rehearse_step(learner: Learner, like: State, source: Source | Stream) -> None:
     """Traces a step, so that what it refuses is an error before anything is compiled."""
     jax.eval_shape(learner.step, like, _shapes(source))
+
+
+def _checksum(learner: Learner, like: State, source: Source | Stream) -> str | None:
+    """Of what a step computes; ``None`` where it says on which devices, since a training may go on on others."""
+    program = jax.make_jaxpr(learner.step)(like, _shapes(source))
+    if any(equation.primitive.name == "sharding_constraint" for equation in equations(program.jaxpr)):
+        return None
+    return digest(program)
 
 
 def _first(source: Source | Stream) -> Any:
