@@ -36,7 +36,7 @@ def lane(tree, k):
 
 @pytest.mark.parametrize("inside", INSIDE)
 def test_every_lane_is_the_run_from_its_key(inside, x64):
-    learner, data = INSIDE[inside](cnn()), batch_of(6, (6, 6, 1))
+    learner, data = INSIDE[inside](cnn(optax.sgd(0.1))), batch_of(6, (6, 6, 1))  # Adam divides rounding by rounding
     many = population(learner, 3)
     together = double(jax.jit(many.init)(jax.random.key(0), data))
     singles = [double(jax.jit(learner.init)(key, data)) for key in jax.random.split(jax.random.key(0), 3)]
