@@ -11,7 +11,7 @@ from stepax import estimation
 from stepax.compile import Program
 from stepax.data import stream
 from stepax.estimation import Estimate, estimate, free_memory
-from stepax.loop import _chunk
+from stepax.loop import chunk_program
 
 KEY = jax.random.key(0)
 
@@ -39,7 +39,7 @@ def test_what_is_held_is_exact():
 @pytest.mark.parametrize("size", [16, 96])
 def test_it_is_near_to_what_the_compiler_says(size):
     source = sx.shuffled(rows(), size, KEY)
-    program = Program(_chunk(learner(), source.take, source.length), donate=(0,))
+    program = Program(chunk_program(learner(), source.take, source.length), donate=(0,))
     state = jax.eval_shape(learner().init, KEY, rows(size))
     program.compile(state, source.order(0), jnp.int32(0), jnp.int32(1))
     assert estimate(learner(), rows(), size).total == pytest.approx(program.memory(), rel=0.5)

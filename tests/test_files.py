@@ -95,3 +95,12 @@ def test_the_folder_for_what_can_be_made_again(
         else:
             monkeypatch.setenv(name, value)
     assert files.cache_dir() == pathlib.Path(expected.format(home=pathlib.Path.home()))
+
+
+def test_bytes_are_written_in_one_go(tmp_path: pathlib.Path) -> None:
+    files.write_bytes(tmp_path / "a", b"\x00old")
+    files.write_bytes(tmp_path / "a", b"\xffnew")
+    assert (tmp_path / "a").read_bytes() == b"\xffnew"
+    with pytest.raises(IsADirectoryError):
+        files.write_bytes(tmp_path, b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["cache_dir", "one_line", "parsed", "read_json", "write_json", "write_text"]
+__all__ = ["cache_dir", "one_line", "parsed", "read_json", "write_bytes", "write_json", "write_text"]
 
 # JSON has no NaN and no infinities: they are written as an object with this one field, ``{"float": "nan"}``, ``"inf"``
 # or ``"-inf"``.
@@ -32,11 +32,21 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         path: The file.
         text: Its content.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file in one go, like :func:`write_text`.
+
+    Args:
+        path: The file.
+        content: Its content.
+    """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
         os.replace(temporary, path)

@@ -22,7 +22,7 @@ from stepax.processes import agreed, is_shared
 from stepax.source import Source, Stream, Take
 from stepax.typing import Metrics, Tree
 
-__all__ = ["Chunk", "Chunks", "capacity", "copied", "epochs", "taken"]
+__all__ = ["Chunk", "Chunks", "capacity", "chunk_program", "copied", "epochs", "taken"]
 
 # Bytes of a stream's batches in one chunk: many steps of a small model, few batches of a large one.
 ROOM = 64 * 2**20
@@ -117,7 +117,7 @@ def _check_source(source: Any) -> None:
 def _program(learner: Learner, take: Callable, capacity: int, shapes: Hashable) -> Program:
     """A second training of the same learner, on data of the same shapes, compiles nothing."""
     del shapes
-    return Program(_chunk(learner, take, capacity), donate=(0,))
+    return Program(chunk_program(learner, take, capacity), donate=(0,))
 
 
 def copied(state: State) -> State:
@@ -139,7 +139,7 @@ def _strong(leaf: jax.Array) -> jax.Array:
     )
 
 
-def _chunk(learner: Learner, take: Callable, capacity: int) -> Callable[..., tuple[State, Metrics]]:
+def chunk_program(learner: Learner, take: Callable, capacity: int) -> Callable[..., tuple[State, Metrics]]:
     """Steps ``first`` to ``last`` of an epoch, with their metrics in buffers of a fixed length.
 
     The bounds are arguments: one program serves chunks of any length.

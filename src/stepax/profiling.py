@@ -18,7 +18,7 @@ from stepax.checks import check_count, check_key
 from stepax.compile import jit
 from stepax.instructions import Instruction, instructions
 from stepax.learner import Learner, State, check_learner
-from stepax.loop import Chunks, _chunk, capacity, taken
+from stepax.loop import Chunks, capacity, chunk_program, taken
 from stepax.source import Source, Stream, example, shuffled
 from stepax.typing import Key
 
@@ -124,7 +124,9 @@ def profile(
         bounds = [(0, min(steps - start, length)) for start in range(0, steps, length)]
         start = time.perf_counter()
         with _hits() as hits:
-            program = jit(_chunk(learner, take, length), donate=(0,)).lower(state, arrays(), *_numbers(0, 1)).compile()
+            program = (
+                jit(chunk_program(learner, take, length), donate=(0,)).lower(state, arrays(), *_numbers(0, 1)).compile()
+            )
         spent = time.perf_counter() - start
         with tempfile.TemporaryDirectory() if folder is None else contextlib.nullcontext(folder) as place:
             wall, planes = _trace(program, state, arrays, bounds, pathlib.Path(place))

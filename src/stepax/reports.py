@@ -25,7 +25,7 @@ from stepax.placement import placement
 from stepax.processes import is_shared, place
 from stepax.program import digest, equations
 from stepax.record import parameter_hash
-from stepax.saving import LEARNER, Checkpoints, Interrupted, Saver, fingerprint
+from stepax.saving import LEARNER, Checkpoints, Found, Interrupted, Saver, fingerprint
 from stepax.signals import stoppable
 from stepax.source import Source, Stream, example, in_order, shuffled
 from stepax.transforms.guard import NotFinite, check_guard
@@ -122,24 +122,21 @@ def training(
         raise missing("data", data, error) from error
     rehearse(learner, like, data)
     measured = rehearse(learner, like, validation, "validation")
-    if patience is not None:
-        if isinstance(watched, Source | Stream) and not measured:
+    settings = checkpoints if isinstance(checkpoints, Checkpoints | None) else Checkpoints(checkpoints)
+    if patience is not None or (settings is not None and settings.best):
+        if watched is not None and not measured:
             measured = jax.eval_shape(learner.evaluate, like, example(watched), like.key)
-        _check_monitor(monitor, learner, like, source, measured)
-        better = better or _better(monitor)
-    _rehearse_step(learner, like, source)
+        known = _measures(learner, like, source, measured)
+        if patience is not None:
+            better = _order(monitor, better, known)
+        if settings is not None and settings.best:
+            named = settings.monitor or ("loss" if watched is None else "validation/loss")
+            settings = dataclasses.replace(settings, monitor=named, better=_order(named, settings.better, known))
+    # What a step refuses is an error before anything is compiled.
+    program = jax.make_jaxpr(learner.step)(like, _shapes(source))
     if state is not None:
         _check_left("the state", int(state.step), epochs, source, least=1)
-    best, settings = Best(patience, monitor, better), None
-    if checkpoints is not None:
-        settings = checkpoints if isinstance(checkpoints, Checkpoints) else Checkpoints(checkpoints)
-        if settings.best:
-            named = settings.monitor or ("loss" if watched is None else "validation/loss")
-            if watched is not None and not measured:
-                measured = jax.eval_shape(learner.evaluate, like, example(watched), like.key)
-            _check_monitor(named, learner, like, source, measured)
-            settings = dataclasses.replace(settings, monitor=named, better=settings.better or _better(named))
-    given = state
+    best, given = Best(patience, monitor, better), state
     if state is not None or settings is not None:
         placed = placement(_initial(learner), learner_key, example(source))
         if placed is not None:
@@ -158,22 +155,29 @@ def training(
         "patience": patience,
         "monitor": monitor if patience is not None else None,
         "state": None if given is None else [int(given.step), parameter_hash(given.params)],
-        LEARNER: _checksum(learner, like, source),
+        LEARNER: _checksum(program),
     }
     saver = Saver(settings, same, shared=is_shared(like))
     try:
-        found = saver.find(like)
-        if found is None:
-            state = _initial(learner)(learner_key, example(source)) if state is None else state
-        else:
-            _check_left("the checkpoint", found.about["step"], epochs, source, least=0)
+        found = _found(saver, like, best, epochs, source)
+        if found is not None:
             state = found.state
-            if found.best is not None:
-                best.go_on(found.best, found.about["best"])
+        elif state is None:
+            state = _initial(learner)(learner_key, example(source))
     except BaseException:
         saver.close()  # or a notebook's traceback would keep the folder locked
         raise
     return _reports(learner, source, state, epochs, evaluation, best, saver, {} if found is None else found.about)
+
+
+def _found(saver: Saver, like: State, best: Best, epochs: int, source: Source | Stream) -> Found | None:
+    """What an earlier process has saved; early stopping goes on from there."""
+    found = saver.find(like)
+    if found is not None:
+        _check_left("the checkpoint", found.about["step"], epochs, source, least=0)
+        if found.best is not None:
+            best.go_on(found.best, found.about["best"])
+    return found
 
 
 def _check_left(what: str, step: int, epochs: int, source: Source | Stream, least: int) -> None:
@@ -188,17 +192,10 @@ def _shapes(source: Source | Stream) -> Any:
     return jax.eval_shape(lambda: example(source))
 
 
-def _rehearse_step(learner: Learner, like: State, source: Source | Stream) -> None:
-    """Traces a step, so that what it refuses is an error before anything is compiled."""
-    jax.eval_shape(learner.step, like, _shapes(source))
-
-
-def _checksum(learner: Learner, like: State, source: Source | Stream) -> str | None:
+def _checksum(program: Any) -> str | None:
     """Of what a step computes; ``None`` where it says on which devices, since a training may go on on others."""
-    program = jax.make_jaxpr(learner.step)(like, _shapes(source))
-    if any(equation.primitive.name == "sharding_constraint" for equation in equations(program.jaxpr)):
-        return None
-    return digest(program)
+    on_devices = any(equation.primitive.name == "sharding_constraint" for equation in equations(program.jaxpr))
+    return None if on_devices else digest(program)
 
 
 def _first(source: Source | Stream) -> Any:
@@ -225,24 +222,29 @@ def _shuffled(data: Any, batch_size: int | None, key: Key) -> Source:
     return source
 
 
-def _check_monitor(monitor: str, learner: Learner, state: State, source: Source | Stream, measured: Metrics) -> None:
-    """Refuses a measure that the history will not have, before an epoch is spent on it."""
-    known = [f"validation/{name}" for name in measured if name != "weight"]
-    if monitor in known:
-        return
-    known += [name for name in jax.eval_shape(learner.step, state, _shapes(source))[1] if name != "weight"]
+def _measures(learner: Learner, state: State, source: Source | Stream, measured: Metrics) -> list[str]:
+    """What the history will have."""
+    known = [f"validation/{name}" for name in measured]
+    known += jax.eval_shape(learner.step, state, _shapes(source))[1]
+    return [name for name in known if name.rpartition("/")[2] != "weight"]
+
+
+def _order(
+    monitor: str, better: Callable[[float, float], bool] | None, known: list[str]
+) -> Callable[[float, float], bool]:
+    """When a measure is better: as was said, or of a loss by its name; nothing is guessed of other names.
+
+    Raises:
+        ValueError: The history will not have the measure, or nothing says what is better.
+    """
     if monitor not in known:
         raise ValueError(f"monitor: unknown measure {checks.nearest(monitor, known)}")
-
-
-def _better(monitor: str) -> Callable[[float, float], bool]:
-    """The order of what is a loss by its name; nothing is guessed of other names."""
-    if monitor.endswith("loss"):
-        return operator.lt
-    raise ValueError(
-        f"better: nothing says whether more or less of {monitor!r} is better; "
-        "pass better=operator.gt for more, as of an accuracy, or better=operator.lt for less, as of an error"
-    )
+    if better is None and not monitor.endswith("loss"):
+        raise ValueError(
+            f"better: nothing says whether more or less of {monitor!r} is better; "
+            "pass better=operator.gt for more, as of an accuracy, or better=operator.lt for less, as of an error"
+        )
+    return better or operator.lt
 
 
 def _check_guard(state: State, source: Source | Stream) -> None:

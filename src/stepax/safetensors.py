@@ -12,6 +12,8 @@ import numpy as np
 import safetensors
 from safetensors import numpy as safetensors_numpy
 
+from stepax.files import write_bytes
+
 __all__ = ["Content", "Entry", "Header", "WeightsError", "read", "write"]
 
 # A file is eight bytes with the length of the header, the header in JSON, and the bytes of the arrays without a gap.
@@ -109,19 +111,7 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: M
     )
     if int.from_bytes(content[:LENGTH], "little") > LARGEST_HEADER:
         raise WeightsError(f"{len(arrays)} arrays make a header of more than {LARGEST_HEADER} bytes: too many")
-    _write_bytes(pathlib.Path(path), content)
-
-
-def _write_bytes(path: pathlib.Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, content)
 
 
 def read(path: str | os.PathLike, accept: Callable[[Header], None] = lambda header: None) -> Content:

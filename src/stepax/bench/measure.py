@@ -14,7 +14,7 @@ from stepax.arithmetic import flops
 from stepax.bench.workloads import Workload
 from stepax.compile import Program, jit
 from stepax.learner import Learner, State
-from stepax.loop import _chunk, epochs
+from stepax.loop import chunk_program, epochs
 from stepax.source import Source, shuffled
 from stepax.transforms.population import population
 from stepax.transforms.precise import precise
@@ -111,7 +111,7 @@ def _compilation(learner: Learner, source: Source, state: State) -> tuple[float,
 
     The state is given away, as it is in training: it lies in memory once.
     """
-    chunk = _chunk(learner, source.take, source.length)
+    chunk = chunk_program(learner, source.take, source.length)
     config: Any = jax.config
     before = {name: getattr(config, name) for name in CACHING}
     arguments, memory = (state, source.order(0), jnp.int32(0), jnp.int32(source.length)), None
