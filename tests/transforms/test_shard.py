@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from tests.transforms.learners import batch_of, close, cnn, mlp, start
@@ -38,6 +39,22 @@ def devices(**axes):
 def decoder(layers=1):
     model = sx.nn.Decoder(16, 8, layers, 2, 6)
     return sx.supervised(model, sx.losses.cross_entropy, optax.adam(1e-2))
+
+
+class Recurrent(linen.Module):
+    """Two layers, the first with inputs wider than its state, which are projected before the scan."""
+
+    layer: type
+
+    @linen.compact
+    def __call__(self, x, train=False):
+        hidden, _ = self.layer(16)(x)
+        outputs, _ = self.layer(32)(hidden)
+        return sx.nn.Dense(3)(outputs[:, -1])
+
+
+def recurrent(layer):
+    return sx.supervised(Recurrent(layer), sx.losses.cross_entropy, optax.adam(1e-2))
 
 
 def tokens(rows=16):
@@ -156,6 +173,8 @@ NETWORKS = {
     "mlp": lambda: (mlp((64, 64, 3)), batch_of(512, (32,))),
     "cnn": lambda: (cnn(), batch_of(512, (12, 12, 1))),
     "decoder": lambda: (decoder(), tokens(512)),
+    "lstm": lambda: (recurrent(sx.nn.LSTM), batch_of(512, (12, 24))),
+    "gru": lambda: (recurrent(sx.nn.GRU), batch_of(512, (12, 24))),
 }
 
 

@@ -16,7 +16,7 @@ from jax import lax
 from stepax.ops.cells import GRU, LSTM, Cell, State, simple_cell
 from stepax.ops.dense import dense
 from stepax.ops.primitive import varying_like
-from stepax.ops.rows import as_rows, sum_of_rows
+from stepax.ops.rows import sum_of_rows
 from stepax.ops.sizes import check_truth
 from stepax.typing import Array
 
@@ -165,15 +165,15 @@ def _layer(
     if time == 0:
         outputs = jnp.zeros((batch, 0, hidden), dtype)
         return varying_like(outputs, x, kernel, *initial), initial
-    steps = jnp.swapaxes(x, 0, 1).astype(dtype)
     seen = None if mask is None else jnp.swapaxes(jnp.asarray(mask, bool), 0, 1)[..., None]
     beside = recurrent_bias is None and x.shape[-1] <= hidden
     shift = bias if beside else recurrent_bias
     row = None if shift is None else shift[None].astype(dtype)
     if beside:
-        weights = jnp.concatenate([kernel, recurrent]).astype(dtype)
+        weights, steps = jnp.concatenate([kernel, recurrent]).astype(dtype), x.astype(dtype)
     else:
-        weights, steps = recurrent.astype(dtype), dense(steps, kernel, bias).astype(dtype)
+        weights, steps = recurrent.astype(dtype), dense(x.astype(dtype), kernel, bias).astype(dtype)
+    steps = jnp.swapaxes(steps, 0, 1)
     # On a mesh, what all devices share takes its gradient from all of them.
     given = (steps, weights, row, initial, seen)
     given = jax.tree.map(lambda array: varying_like(array, *jax.tree.leaves((given, learnt))), given)
@@ -322,14 +322,18 @@ def _backward(cell: Cell, beside: bool, reverse: bool, kept: Any, cotangents: An
     # The state before each step is the output of the step before.
     ahead, behind = (by_u[:-1], outputs[1:]) if reverse else (by_u[1:], outputs[:-1])
     edge = by_u[-1] if reverse else by_u[0]
-    by_weights = as_rows(behind).T @ as_rows(ahead) + first.T @ edge
+    by_weights = _over_steps(behind, ahead) + first.T @ edge
     by_shift = None if shift is None else sum_of_rows(by_u)[None]
     if not beside:
         return by_z, by_weights, by_shift, by_initial, None
-    rows = as_rows(by_u)
-    by_x = (rows @ weights[:narrow].T).reshape(x.shape)
-    by_weights = jnp.concatenate([as_rows(x).T @ rows, by_weights])
+    by_x = by_u @ weights[:narrow].T
+    by_weights = jnp.concatenate([_over_steps(x, by_u), by_weights])
     return by_x, by_weights, by_shift, by_initial, None
+
+
+def _over_steps(a: Array, b: Array) -> Array:
+    """``Σ aᵀ b`` over time and batch, which stay axes of their own: a mesh may divide the batch."""
+    return jnp.tensordot(a, b, ((0, 1), (0, 1)))
 
 
 _recurrence.defvjp(_forward, _backward)
