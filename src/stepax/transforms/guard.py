@@ -76,7 +76,9 @@ def guard(learner: Learner, limit: int = 10) -> Learner:
         after, metrics = learner.step(before, batch, gradient=_with_sum(gradient))
         slopes = metrics.pop(GRADIENT, jnp.zeros(state.key.shape))
         lanes = state.key.shape  # of a population; each is judged by itself
-        finite = jnp.stack([_is_finite(leaf, len(lanes)) for _, leaf in _watched(after, metrics["loss"], slopes)])
+        finite = jnp.isfinite(
+            jnp.stack([_nothing(leaf, len(lanes)) for _, leaf in _watched(after, metrics["loss"], slopes)])
+        )
         over = own["row"] >= own["limit"]
         good = finite.all(0) & ~over
 
@@ -124,7 +126,7 @@ def _with_sum(gradient: Gradient) -> Gradient:
 
     def summed(objective: Objective, params: Tree, variables: Tree, batch: Any, key: Key) -> tuple[Tree, Tree, Metrics]:
         grads, variables, metrics = gradient(objective, params, variables, batch, key)
-        terms = [(leaf * 0).sum() for leaf in jax.tree.leaves(grads) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+        terms = [_nothing(leaf) for leaf in jax.tree.leaves(grads) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
         return grads, variables, {**metrics, GRADIENT: jnp.asarray(sum(terms), jnp.float32)}
 
     return summed
@@ -139,6 +141,9 @@ def _watched(state: State, loss: Array, slopes: Array) -> list[tuple[str, Array]
     return [("loss", loss), *floating, ("gradient", slopes)]  # the last tells least
 
 
-def _is_finite(leaf: Array, lanes: int) -> Array:
-    # One sum, which is NaN where anything is NaN or infinite, is cheaper than a comparison per number.
-    return jnp.isfinite((leaf * 0).sum(tuple(range(lanes, leaf.ndim))))
+def _nothing(leaf: Array, lanes: int = 0) -> Array:
+    """0 in every lane where all numbers are finite, and NaN where one is not."""
+    # A product with zeros: XLA's CPU backend adds up a whole array one number after the other, and compares no faster.
+    # The compiler must not know that they are zeros, nor join axes that a mesh divides.
+    zeros = jnp.broadcast_to(jax.lax.optimization_barrier(jnp.zeros((), leaf.dtype)), leaf.shape[lanes:])
+    return jnp.tensordot(leaf, zeros, leaf.ndim - lanes)
