@@ -6,7 +6,8 @@
 All three train the same model on the same data with the same compiler options, in turn. What they tell: whether a step
 inside a compiled loop is as fast as the step alone (in the loop a convolution may lose its fast form), and what
 ``fit`` adds to the loop that a user would write. That is of two kinds, told apart: what it takes to begin, whatever the
-length of the training, up to the first report less the steps in it; and what it adds to every step after that.
+length of the training, up to the end of the first epoch, in whose course it finds out how many steps a report is to
+have, less the steps in it; and what it adds to every step after that.
 """
 
 import contextlib
@@ -91,7 +92,7 @@ def measured(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     # A learner of its own: nothing that the others have compiled is the same function.
     forms = {"alone": _alone(learner, made), "scan": _scan(learner, made), "fit": _fit(_learner(workload), made)}
     with _uncached():
-        first = forms["fit"](1)
+        first = forms["fit"](2)
     for form in ("alone", "scan"):
         forms[form](1)
     turns = [{form: run(EPOCHS) for form, run in forms.items()} for _ in range(rounds)]
@@ -186,7 +187,8 @@ def _fit(learner: Learner, made: task.Task) -> Callable[[int], Turn]:
 
         def noted(reports: Iterator[Report]) -> Iterator[Report]:
             for report in reports:
-                seen.append((time.perf_counter(), report.step))
+                if report.row is not None:
+                    seen.append((time.perf_counter(), report.step))
                 yield report
 
         start = time.perf_counter()

@@ -91,9 +91,9 @@ def test_the_beginning_of_fit_is_no_part_of_its_steps(monkeypatch: pytest.Monkey
         return reports()
 
     def reports() -> Iterator[Any]:
-        for steps, total in ((1, 1), (4, 5), (5, 10)):
-            now[0] += 0.5 * steps
-            yield SimpleNamespace(step=total)
+        for steps, total, row in ((1, 1, None), (4, 5, {}), (5, 10, {})):
+            now[0] += 0.5 * steps + 0.1 * (row is None)  # a report more to look at
+            yield SimpleNamespace(step=total, row=row)
 
     def collected(reports: Iterator[Any], settings: dict) -> Any:
         *_, last = reports
@@ -103,9 +103,9 @@ def test_the_beginning_of_fit_is_no_part_of_its_steps(monkeypatch: pytest.Monkey
     monkeypatch.setattr(overhead, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(overhead, "training", training)
     monkeypatch.setattr(overhead, "collected", collected)
-    turn = overhead._fit(TOY.learner(), task.make("toy", 6))(1)
-    np.testing.assert_allclose(turn.step, (9 * 0.5 + 0.9) / 9)
-    np.testing.assert_allclose(turn.begin, 7.0 + 0.5 - turn.step)
+    turn = overhead._fit(TOY.learner(), task.make("toy", 6))(2)
+    np.testing.assert_allclose(turn.step, (5 * 0.5 + 0.9) / 5)
+    np.testing.assert_allclose(turn.begin, 7.0 + 0.1 + 5 * 0.5 - 5 * turn.step)
     # Nothing is lost between the two.
     np.testing.assert_allclose(turn.begin + 10 * turn.step, now[0] - 100.0)
 
