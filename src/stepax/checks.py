@@ -11,7 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["check", "check_count", "check_data", "check_dropout", "check_key", "check_patience", "nearest"]
+__all__ = [
+    "check",
+    "check_count",
+    "check_data",
+    "check_dropout",
+    "check_function",
+    "check_key",
+    "check_patience",
+    "nearest",
+]
 
 
 def check(batch: Any, name: str = "data") -> int:
@@ -104,6 +113,20 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
         raise TypeError(f"{name}: expected a whole number, got {_short(value)}")
     if value < least:
         raise ValueError(f"{name}: expected at least {least}, got {value}")
+
+
+def check_function(name: str, value: Any) -> None:
+    """Refuse what cannot be called, such as a function's name.
+
+    Raises:
+        TypeError: It is no function.
+
+    >>> check_function("activation", "relu")
+    Traceback (most recent call last):
+    TypeError: activation: expected a function such as jax.nn.relu, got str 'relu'
+    """
+    if not callable(value):
+        raise TypeError(f"{name}: expected a function such as jax.nn.relu, got {_short(value)}")
 
 
 def check_patience(patience: int | None, validation: Any) -> None:

@@ -154,6 +154,7 @@ def test_dropout_out_of_range_is_refused(dropout):
         ({"strides": 1.5}, TypeError, "strides: expected a whole number of at least 1"),
         ({"window": 0}, ValueError, "window: expected a whole number of at least 1"),
         ({"padding": "same"}, ValueError, "padding: expected one of"),
+        ({"activation": "relu"}, TypeError, "activation: expected a function such as jax.nn.relu, got str 'relu'"),
     ],
     ids=str,
 )

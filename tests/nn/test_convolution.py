@@ -17,6 +17,8 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 6, 5, 4)).astype(np.float32)
         (SEQUENCES, (3,), {}),
         (SEQUENCES, (2,), {"padding": "CAUSAL", "kernel_dilation": 2}),
         (IMAGES, (3, 2), {"strides": 2, "padding": "VALID"}),
+        (IMAGES, (3, 4), {"strides": 2, "padding": "CIRCULAR"}),
+        (IMAGES, (2, 3), {"padding": "REFLECT", "kernel_dilation": 2}),
         (IMAGES, (3, 3), {"feature_group_count": 4, "use_bias": False}),
         (IMAGES, (2, 2), {"strides": (1, 2), "padding": ((1, 0), (0, 2)), "feature_group_count": 2}),
     ],
@@ -47,7 +49,7 @@ def test_groups_that_do_not_divide_are_named():
         ({"groups": 0}, ValueError, "groups: expected at least 1, got 0"),
         ({"strides": 1.5}, TypeError, "strides: expected a whole number"),
         ({"dilation": 0}, ValueError, "dilation: expected a whole number of at least 1"),
-        ({"padding": (1, 1)}, ValueError, "padding: expected one of 'SAME', 'VALID', 'CAUSAL', a number"),
+        ({"padding": (1, 1)}, ValueError, "padding: expected one of 'SAME', 'VALID', 'CAUSAL', 'CIRCULAR', "),
     ],
     ids=str,
 )

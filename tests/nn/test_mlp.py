@@ -116,6 +116,11 @@ def test_what_makes_no_network_is_named(features, x, error, message):
         sx.nn.MLP(features).init(jax.random.key(0), x)
 
 
+def test_the_name_of_an_activation_is_none():
+    with pytest.raises(TypeError, match=r"activation: expected a function such as jax\.nn\.relu, got str 'relu'"):
+        sx.nn.MLP((4, 2), activation="relu").init(jax.random.key(0), X)
+
+
 def test_an_empty_batch():
     module = sx.nn.MLP((4, 2))
     variables = module.init(jax.random.key(0), X)

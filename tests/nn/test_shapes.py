@@ -17,6 +17,8 @@ def real_size(n, kernel, stride, padding, dilation):
         padding = (padding, padding)
     if padding == "CAUSAL":
         padding = (dilation * (kernel - 1), 0)
+    if padding in ("CIRCULAR", "REFLECT"):
+        padding = (dilation * (kernel - 1) // 2, dilation * (kernel - 1) - dilation * (kernel - 1) // 2)
 
     def convolve(x, w):
         pads = padding if isinstance(padding, str) else [padding]
@@ -46,7 +48,7 @@ def test_by_hand():
     assert conv_output_size(10, 3, padding="CAUSAL", dilation=4) == 10
 
 
-@pytest.mark.parametrize("padding", [0, 1, 3, (0, 1), (2, 0), "SAME", "VALID", "CAUSAL"])
+@pytest.mark.parametrize("padding", [0, 1, 3, (0, 1), (2, 0), "SAME", "VALID", "CAUSAL", "CIRCULAR"])
 def test_over_a_grid(padding):
     for n, kernel, stride, dilation in product((1, 2, 3, 6, 7), (1, 2, 3, 5), (1, 2, 3), (1, 2, 3)):
         check(n, kernel, stride, padding, dilation)
@@ -60,7 +62,7 @@ def test_over_a_grid(padding):
     padding=st.one_of(
         st.integers(0, 12),
         st.tuples(st.integers(0, 12), st.integers(0, 12)),
-        st.sampled_from(["SAME", "VALID", "CAUSAL"]),
+        st.sampled_from(["SAME", "VALID", "CAUSAL", "CIRCULAR", "REFLECT"]),
     ),
     dilation=st.integers(1, 9),
 )

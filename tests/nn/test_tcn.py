@@ -79,6 +79,7 @@ def test_images_and_sequences_of_nothing_are_refused(x):
         ({"features": (4, 0)}, ValueError, r"features\[1\]: expected at least 1"),
         ({"kernel": 0}, ValueError, "kernel: expected at least 1, got 0"),
         ({"kernel": (3,)}, TypeError, "kernel: expected a whole number"),
+        ({"activation": "relu"}, TypeError, "activation: expected a function such as jax.nn.relu, got str 'relu'"),
         ({"dropout": 1.5}, ValueError, r"dropout: expected a number in \[0, 1\), got 1\.5"),
     ],
     ids=str,

@@ -102,6 +102,7 @@ def test_bad_sizes_are_named():
         (sx.nn.Attention(2), X[0], ValueError, r"x: expected sequences of shape \[batch, time, width\], got"),
         (sx.nn.Block(2), X[0], ValueError, r"x: expected sequences of shape \[batch, time, width\], got"),
         (sx.nn.Block(2, expansion=0), X, ValueError, "expansion: expected at least 1, got 0"),
+        (sx.nn.Block(2, activation="relu"), X, TypeError, "activation: expected a function such as"),
         (sx.nn.Decoder(0), TOKENS, ValueError, "vocabulary: expected at least 1, got 0"),
         (sx.nn.Decoder(11, 0), TOKENS, ValueError, "features: expected at least 1, got 0"),
         (sx.nn.Decoder(11, layers=-1), TOKENS, ValueError, "layers: expected at least 0, got -1"),

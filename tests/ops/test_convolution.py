@@ -117,6 +117,13 @@ def test_conv_in_one_dimension_by_hand(padding, strides, dilation, groups, expli
         np.testing.assert_allclose(y[n, t, f], (padded[n, places][:, channels] * kernel[..., f]).sum(), 1e-12)
 
 
+@pytest.mark.parametrize(("name", "expected"), [("CIRCULAR", [412, 123, 234, 341]), ("REFLECT", [212, 123, 234, 343])])
+def test_padding_with_the_inputs_own_values_by_hand(name, expected):
+    x = jnp.array([1.0, 2.0, 3.0, 4.0])[None, :, None]
+    y = conv(x, jnp.array([100.0, 10.0, 1.0])[:, None, None], padding=name)[0, :, 0]
+    assert y.tolist() == expected
+
+
 def test_no_output_of_a_causal_convolution_sees_a_later_input(x64):
     x, kernel = operands((6,), (3,), 2, 3, batch=1)
     jacobian = jax.jacfwd(lambda x: conv(x, kernel, padding="CAUSAL", dilation=2))(x)[0, :, :, 0]
@@ -141,7 +148,7 @@ def test_no_output_of_a_causal_convolution_sees_a_later_input(x64):
         ),
         (((2, 5, 4), (3, 4, 5)), {"strides": -2}, "strides: expected a whole number of at least 1"),
         (((2, 5, 4), (3, 4, 5)), {"dilation": 0}, "dilation: expected a whole number of at least 1"),
-        (((2, 5, 5, 4), (3, 3, 4, 5)), {"padding": "CAUSAL"}, "padding: expected one of 'SAME', 'VALID', a"),
+        (((2, 5, 5, 4), (3, 3, 4, 5)), {"padding": "CAUSAL"}, "padding: expected one of 'SAME', 'VALID', 'CIRC"),
         (((2, 5, 4), (3, 4, 5)), {"padding": "same"}, "padding: expected one of 'SAME', 'VALID', 'CAUSAL'"),
         (((2, 5, 4), (3, 4, 5)), {"padding": [(1, 1), (1, 1)]}, r"padding: .* pair per axis of space \(1\), got"),
         (((2, 5, 4), (3, 4, 5)), {"padding": (1, 1)}, r"padding: .* axis of space \(1\), got \(1, 1\)"),

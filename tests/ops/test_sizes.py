@@ -64,7 +64,8 @@ def test_forms_of_padding(padding, pairs):
 def test_names_of_padding_are_those_of_lax():
     for strides in ((1, 1), (2, 3)):
         assert pads("SAME", (5, 6), (3, 2), strides) == tuple(lax.padtype_to_pads((5, 6), (3, 2), strides, "SAME"))
-    assert pads("CAUSAL", (5,), (3,), (1,), causal=True) == ((2, 0),)
+    assert pads("CAUSAL", (5,), (3,), (1,), others=["CAUSAL"]) == ((2, 0),)
+    assert pads("REFLECT", (5, 6), (3, 2), (2, 1), others=["REFLECT"]) == ((1, 1), (0, 1))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_names_of_padding_are_those_of_lax():
 )
 def test_other_padding_is_refused(padding, error):
     with pytest.raises(error, match=r"padding: expected one of 'SAME', 'VALID', a number, .* axis of space \(2\), got"):
-        pads(padding, (5, 6), (3, 2), (1, 1), causal=True)
+        pads(padding, (5, 6), (3, 2), (1, 1), others=["CAUSAL"])
 
 
 def test_masks():

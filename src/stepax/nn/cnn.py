@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from flax import linen
 
-from stepax.checks import check_count, check_dropout
+from stepax.checks import check_count, check_dropout, check_function
 from stepax.nn.convolution import Conv
 from stepax.nn.dense import Dense
 from stepax.nn.dropout import Dropout
@@ -36,7 +36,8 @@ class CNN(linen.Module):
         classes: The output's width: one logit per class (1 for a single number).
         kernel: The window of every convolution, one number or one per axis.
         strides: The distance between its places, one number or one per axis.
-        padding: ``"SAME"``, ``"VALID"``, a number for all ends, or one number or (low, high) pair per axis.
+        padding: ``"SAME"``, ``"VALID"``, ``"CIRCULAR"``, ``"REFLECT"``, a number for all ends, or one number or (low,
+            high) pair per axis.
         pool: ``(x, window) -> y``, such as :func:`stepax.ops.max_pool` or :func:`stepax.ops.average_pool`; ``None`` for
             no pooling.
         window: The pooling window, also its stride, one number or one per axis.
@@ -67,10 +68,11 @@ class CNN(linen.Module):
         """From images ``[batch, height, width, channels]`` to ``[batch, classes]``.
 
         Raises:
-            TypeError: A width, a window or strides are no whole numbers.
+            TypeError: A width, a window or strides are no whole numbers, or ``activation`` is no function.
             ValueError: They are too small or do not fit the images, or ``dropout`` is not in [0, 1).
         """
         check_dropout(self.dropout)
+        check_function("activation", self.activation)
         check_count("classes", self.classes)
         dense, kernel = check_widths("dense", self.dense), each("kernel", self.kernel, 2)
         if x.ndim != 4:

@@ -22,8 +22,8 @@ class Conv(linen.Module):
         features: Channels of the output.
         kernel_size: The window, one number or one per axis of space (one or two; a number means one axis to Flax).
         strides: The distance between its places, one number or one per axis.
-        padding: ``"SAME"``, ``"VALID"``, ``"CAUSAL"`` (one axis), a number for all ends, or one number or (low, high)
-            pair per axis.
+        padding: ``"SAME"``, ``"VALID"``, ``"CAUSAL"`` (one axis), ``"CIRCULAR"``, ``"REFLECT"``, a number for all ends,
+            or one number or (low, high) pair per axis.
         dilation: The distance between the kernel's elements, one number or one per axis.
         groups: In how many groups channels and features are divided.
         use_bias: Whether a bias is added.

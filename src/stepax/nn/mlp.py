@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from flax import linen
 
-from stepax.checks import check_dropout
+from stepax.checks import check_dropout, check_function
 from stepax.nn.dense import Dense
 from stepax.nn.dropout import Dropout
 from stepax.nn.normalization import BatchNorm
@@ -45,10 +45,11 @@ class MLP(linen.Module):
         """From ``[batch, …]`` (flattened) to ``[batch, features[-1]]``.
 
         Raises:
-            TypeError: ``features`` are no whole numbers.
+            TypeError: ``features`` are no whole numbers, or ``activation`` is no function.
             ValueError: There are none, one is below 1, ``dropout`` is not in [0, 1), or ``x`` is a scalar.
         """
         check_dropout(self.dropout)
+        check_function("activation", self.activation)
         features = check_widths("features", self.features)
         if not features:
             raise ValueError("features: expected the output's width at least, such as (10,), got none")

@@ -17,7 +17,8 @@ def conv_output_size(n: int, kernel: int, stride: int = 1, padding: Padding = 0,
         kernel: The kernel size ``k``.
         stride: ``s``.
         padding: A number for both ends, a pair ``(low, high)``, or as in Flax ``"SAME"`` (output ``⌈n / s⌉``),
-            ``"VALID"`` (none) or ``"CAUSAL"`` (``d (k − 1)`` at the low end).
+            ``"VALID"`` (none), ``"CAUSAL"`` (``d (k − 1)`` at the low end), ``"CIRCULAR"`` or ``"REFLECT"``
+            (``d (k − 1)`` in all, half at either end).
         dilation: The distance ``d`` between the kernel's entries.
 
     Returns:
@@ -51,9 +52,11 @@ def conv_output_size(n: int, kernel: int, stride: int = 1, padding: Padding = 0,
 def _ends(padding: Padding, reach: int) -> tuple[int, int]:
     """The padding at the low and at the high end."""
     if isinstance(padding, str):
-        named = {"VALID": (0, 0), "CAUSAL": (reach - 1, 0)}
+        around = (reach - 1) // 2, reach // 2
+        named = {"VALID": (0, 0), "CAUSAL": (reach - 1, 0), "CIRCULAR": around, "REFLECT": around}
         if padding not in named:
-            raise ValueError(f'padding: expected a number, a pair, "SAME", "VALID" or "CAUSAL", got {padding!r}')
+            names = ", ".join(f'"{name}"' for name in ("SAME", *named))
+            raise ValueError(f"padding: expected a number, a pair, or one of {names}, got {padding!r}")
         return named[padding]
     pair = padding if isinstance(padding, tuple | list) else (padding, padding)
     if len(pair) != 2:

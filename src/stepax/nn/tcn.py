@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from stepax.checks import check_count, check_dropout
+from stepax.checks import check_count, check_dropout, check_function
 from stepax.nn.dropout import Dropout
 from stepax.nn.widths import check_widths
 from stepax.ops.convolution import conv
@@ -65,11 +65,12 @@ class TCN(linen.Module):
         """From ``[batch, time, channels]`` to ``[batch, time, features[-1]]``.
 
         Raises:
-            TypeError: ``features`` or ``kernel`` are no whole numbers.
+            TypeError: ``features`` or ``kernel`` are no whole numbers, or ``activation`` is no function.
             ValueError: There are no features, a number is below 1, ``dropout`` is not in [0, 1), or ``x`` has other
                 axes.
         """
         check_dropout(self.dropout)
+        check_function("activation", self.activation)
         check_count("kernel", self.kernel)
         features = check_widths("features", self.features)
         if not features:

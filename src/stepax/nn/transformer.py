@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from stepax.checks import check_count, check_dropout
+from stepax.checks import check_count, check_dropout, check_function
 from stepax.nn.dense import Dense
 from stepax.nn.dropout import Dropout
 from stepax.ops.attention import attention
@@ -88,10 +88,11 @@ class Block(linen.Module):
         """From ``[batch, time, width]`` to the same; ``mask`` as in :class:`Attention`.
 
         Raises:
-            TypeError: ``expansion`` is no whole number, or as in :class:`Attention`.
+            TypeError: ``expansion`` is no whole number, ``activation`` no function, or as in :class:`Attention`.
             ValueError: ``expansion`` is below 1, or as in :class:`Attention`.
         """
         check_count("expansion", self.expansion)
+        check_function("activation", self.activation)
         if x.ndim != 3:
             raise ValueError(f"x: expected sequences of shape [batch, time, width], got the shape {jnp.shape(x)}")
         width = x.shape[-1]

@@ -36,7 +36,7 @@ from stepax.ops.convolution_forms import (
     stock_kernel_gradient,
 )
 from stepax.ops.primitive import bind, default_precision, define, varying_like
-from stepax.ops.sizes import each, pads, whole
+from stepax.ops.sizes import AROUND, each, pads, whole
 from stepax.typing import Array
 
 __all__ = ["conv", "conv_general_dilated"]
@@ -58,7 +58,8 @@ def conv(
         x: The input, ``[batch, *space, channels]``.
         kernel: ``[*window, channels / groups, features]``.
         strides: The distance between the kernel's places, one number or one per axis.
-        padding: ``"SAME"``, ``"VALID"``, ``"CAUSAL"`` (one axis: no output sees a later input), a number for all
+        padding: ``"SAME"``, ``"VALID"``, ``"CAUSAL"`` (one axis: no output sees a later input), ``"CIRCULAR"`` (as if
+            the input went round) or ``"REFLECT"`` (as if mirrored at its first and last value), a number for all
             ends, or one number or (low, high) pair per axis.
         dilation: The distance between the kernel's elements, one number or one per axis.
         groups: In how many groups channels and features are divided; as many as channels is a depthwise convolution.
@@ -84,7 +85,10 @@ def conv(
     if 0 in kernel.shape[:axes]:
         raise ValueError(f"kernel: expected a window of at least 1 along each axis, got the shape {kernel.shape}")
     window = [d * (k - 1) + 1 for d, k in zip(dilation, kernel.shape[:axes], strict=True)]
-    pairs = pads(padding, x.shape[1:-1], window, strides, causal=True)
+    pairs = pads(padding, x.shape[1:-1], window, strides, others=("CAUSAL", *AROUND))
+    if isinstance(padding, str) and padding in AROUND and not _is_empty(*x.shape):
+        x = jnp.pad(x, ((0, 0), *pairs, (0, 0)), AROUND[padding])
+        pairs = ((0, 0),) * axes
     # What is empty stays so.
     if any(n != 0 and n + low + high < w for n, (low, high), w in zip(x.shape[1:-1], pairs, window, strict=True)):
         raise ValueError(f"kernel: a window of {window} does not fit an input of {x.shape[1:-1]} with padding {pairs}")

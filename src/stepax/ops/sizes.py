@@ -7,10 +7,12 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["Pads", "check_truth", "each", "pads", "whole"]
+__all__ = ["AROUND", "Pads", "check_truth", "each", "pads", "whole"]
 
 # A (low, high) pair per axis of space.
 Pads = tuple[tuple[int, int], ...]
+# Paddings with the input's own values, by NumPy's names for them.
+AROUND = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
@@ -50,17 +52,23 @@ def each(name: str, value: Any, axes: int, least: int = 1) -> tuple[int, ...]:
 
 
 def pads(
-    padding: Any, space: Sequence[int], window: Sequence[int], strides: Sequence[int], *, causal: bool = False
+    padding: Any,
+    space: Sequence[int],
+    window: Sequence[int],
+    strides: Sequence[int],
+    *,
+    others: Sequence[str] = (),
 ) -> Pads:
     """The padding in numbers.
 
     Args:
-        padding: ``"SAME"``, ``"VALID"``, ``"CAUSAL"`` where it is allowed; a number for all ends; or one per axis: a
-            number for both ends or a (low, high) pair.
+        padding: ``"SAME"``, ``"VALID"`` or one of the ``others``; a number for all ends; or one per axis: a number for
+            both ends or a (low, high) pair.
         space: The input's axes of space.
         window: How far the window reaches along each, dilation included.
         strides: The distance between the window's places along each.
-        causal: Whether ``"CAUSAL"`` is allowed, over one axis.
+        others: What else is allowed: ``"CAUSAL"``, over one axis; ``"CIRCULAR"`` and ``"REFLECT"``, half a window on
+            either side whatever the strides.
 
     Returns:
         A (low, high) pair per axis.
@@ -69,17 +77,19 @@ def pads(
         TypeError: It is none of these, or a number is not whole.
         ValueError: It has another name, or more or fewer parts than there are axes.
     """
-    axes, causal = len(space), causal and len(space) == 1
-    names = "'SAME', 'VALID'" + ", 'CAUSAL'" * causal
+    axes = len(space)
+    names = ["SAME", "VALID", *(name for name in others if name != "CAUSAL" or axes == 1)]
     expected = (
-        f"padding: expected one of {names}, a number, or one number or (low, high) pair per axis of space ({axes}), "
-        f"got {padding!r}"
+        f"padding: expected one of {', '.join(map(repr, names))}, a number, or one number or (low, high) pair per axis "
+        f"of space ({axes}), got {padding!r}"
     )
     if isinstance(padding, str):
-        if padding == "CAUSAL" and causal:
-            return ((window[0] - 1, 0),)
-        if padding not in ("SAME", "VALID"):
+        if padding not in names:
             raise ValueError(expected)
+        if padding == "CAUSAL":
+            return ((window[0] - 1, 0),)
+        if padding in AROUND:
+            return tuple(((reach - 1) // 2, reach // 2) for reach in window)
         return tuple((low, high) for low, high in lax.padtype_to_pads(space, window, strides, padding))
     ends = _index(padding)
     parts = [padding] * axes if ends is not None else _sequence(padding)
