@@ -67,8 +67,14 @@ def test_two_processes_agree_with_one(both):
     np.testing.assert_allclose(arrays(both, "predicted")["y"], output, 1e-4, 1e-5)
 
 
+def test_lanes_of_a_population_on_the_devices_of_both(both):
+    run = together.trained(together.lanes(None), None)
+    assert distance(arrays(both, "lanes"), together.arrays(run.state.params)) < 1e-5
+    np.testing.assert_allclose(told(both, 1)["lanes"], run.history["loss"], 1e-5)
+
+
 def test_each_process_has_the_same_to_the_bit(both):
-    for name in ("params", "streamed", "predicted"):
+    for name in ("params", "streamed", "lanes", "predicted"):
         assert distance(arrays(both, name, 0), arrays(both, name, 1)) == 0
     assert told(both, 0)["hash"] == told(both, 1)["hash"]
     assert told(both, 0)["loss"] == told(both, 1)["loss"]

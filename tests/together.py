@@ -16,7 +16,7 @@ from stepax.data.stream import stream
 from stepax.placement import share
 from stepax.transforms.average import average
 from stepax.transforms.guard import guard
-from stepax.transforms.shard import fully_sharded, mesh, shard
+from stepax.transforms.shard import by_path, fully_sharded, mesh, shard
 
 DATA = {
     "x": np.random.default_rng(0).normal(size=(52, 6, 6, 1)).astype(np.float32),
@@ -59,16 +59,29 @@ def arrays(tree: Any) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): processes.whole(leaf) for path, leaf in leaves}
 
 
+def lanes(grid: jax.sharding.Mesh | None) -> sx.Learner:
+    """A population of which every device has a lane."""
+    many = guard(sx.population(sx.supervised(sx.nn.MLP((5, 3)), sx.losses.cross_entropy, optax.sgd(0.1)), 4))
+    return many if grid is None else shard(many, grid, by_path({"^(params|opt_state|key)": jax.P("data")}))
+
+
 def train(folder: pathlib.Path, sharded: sx.Learner, grid: jax.sharding.Mesh) -> None:
     """A training, what it predicts, and one on a stream."""
     run = trained(sharded, folder / "checkpoints")
     streamed = read(sharded, share(grid))
+    many = trained(lanes(grid), None)
     found = {
         "params": arrays(run.state.params),
         "streamed": arrays(streamed.params),
+        "lanes": arrays(many.state.params),
         "predicted": {"y": sx.predict(sharded, run.state, DATA["x"])},
     }
-    told = {"hash": run.record["parameters"], "loss": run.history["validation/loss"], "share": share(grid)}
+    told = {
+        "hash": run.record["parameters"],
+        "loss": run.history["validation/loss"],
+        "lanes": many.history["loss"],
+        "share": share(grid),
+    }
     for name, tree in found.items():
         np.savez(folder / f"{name}-{jax.process_index()}.npz", **tree)
     (folder / f"told-{jax.process_index()}.json").write_text(json.dumps(told))

@@ -15,6 +15,7 @@ from stepax.keys import fold_in
 from stepax.learner import Learner, State, check_learner
 from stepax.loop import Chunks, capacity, taken
 from stepax.placement import Beside, mesh_of, next_of
+from stepax.processes import fetched
 from stepax.source import Source, Stream, in_order
 from stepax.typing import Array, Key, Metrics, Tree
 
@@ -175,7 +176,7 @@ def evaluate(
     check_learner(learner, state)
     evaluation = Evaluation(learner, data, batch_size)
     rehearse(learner, state, data)
-    return {name: plain(value) for name, value in jax.device_get(evaluation(state, key)).items()}
+    return {name: plain(value) for name, value in fetched(evaluation(state, key)).items()}
 
 
 def plain(value: np.ndarray) -> Any:
@@ -216,7 +217,7 @@ def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) 
         return jax.tree.map(lambda leaf: leaf[rows], x)
 
     try:
-        outputs = [jax.device_get(program(state, batch(first))) for first in range(0, count, size)]
+        outputs = [fetched(program(state, batch(first))) for first in range(0, count, size)]
     except (AttributeError, TypeError) as error:
         if not (isinstance(x, Mapping) and "x" in x):
             raise

@@ -95,7 +95,7 @@ class Best:
         if improved.all():
             self.state = copied(state)
         elif improved.any():
-            self.state = jit(_merged)(jnp.asarray(improved), state, self.state)
+            self.state = jit(_merged)(improved, state, self.state)
 
     def found(self) -> dict[str, Any] | None:
         """The epoch of the best state and its measure, each a number or a list of one per lane; ``None`` without."""

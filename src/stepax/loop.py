@@ -18,7 +18,7 @@ from stepax.compile import Program, compile_seconds, jit, signature
 from stepax.learner import Learner, State, check_learner
 from stepax.memory import Memory
 from stepax.placement import Beside, mesh_of, next_of, stacked
-from stepax.processes import agreed, is_shared
+from stepax.processes import agreed, fetched, is_shared
 from stepax.source import Source, Stream, Take
 from stepax.typing import Metrics, Tree
 
@@ -96,7 +96,7 @@ def epochs(
                     state, buffers = program(state, arrays, jnp.int32(first), jnp.int32(last))
                     if last == end:
                         chunks.prepare()
-                    metrics = {name: values[: last - first] for name, values in jax.device_get(buffers).items()}
+                    metrics = {name: values[: last - first] for name, values in fetched(buffers).items()}
                     spent = time.perf_counter() - started - (compile_seconds() - compiled)
                     yield state, metrics
                     if seconds is not None:

@@ -26,7 +26,7 @@ from jax.sharding import Sharding
 from stepax.checks import check_count
 from stepax.typing import Array, Tree
 
-__all__ = ["agreed", "first", "from_first", "here", "is_shared", "join", "place", "start", "told", "whole"]
+__all__ = ["agreed", "fetched", "first", "from_first", "here", "is_shared", "join", "place", "start", "told", "whole"]
 
 COORDINATOR, COUNT, INDEX, PARENT = "STEPAX_COORDINATOR", "STEPAX_PROCESSES", "STEPAX_PROCESS", "STEPAX_PARENT"
 # Seconds between two looks at the processes, and that the others have to end when one has failed.
@@ -238,6 +238,11 @@ def whole(array: Any) -> np.ndarray:
     from jax.experimental import multihost_utils
 
     return np.array(multihost_utils.process_allgather(array, tiled=True))
+
+
+def fetched(tree: Tree) -> Tree:
+    """A tree of arrays as NumPy's; where they lie on devices of several processes, as :func:`whole` for each."""
+    return jax.tree.map(whole, tree) if is_shared(tree) else jax.device_get(tree)
 
 
 def here(tree: Tree) -> Tree:

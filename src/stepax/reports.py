@@ -22,7 +22,7 @@ from stepax.history import Best, Sums
 from stepax.learner import Learner, State, check_learner
 from stepax.loop import epochs
 from stepax.placement import placement
-from stepax.processes import is_shared, place
+from stepax.processes import fetched, is_shared, place
 from stepax.program import digest, equations
 from stepax.record import parameter_hash
 from stepax.saving import LEARNER, Checkpoints, Found, Interrupted, Saver, fingerprint
@@ -302,7 +302,7 @@ def _reports(
                 row = {"epoch": step // source.length, "step": step, "seconds": 0.0, **sums.means()}
                 sums = Sums()
                 if evaluation is not None:
-                    measured = jax.device_get(evaluation(current))
+                    measured = fetched(evaluation(current))
                     row |= {
                         f"validation/{name}": np.asarray(value, np.float64).tolist()
                         for name, value in measured.items()

@@ -9,6 +9,7 @@ import numpy as np
 from stepax.checks import check_count
 from stepax.gradient import gradient as plain
 from stepax.learner import Learner, State, check_learner
+from stepax.processes import fetched
 from stepax.transforms.owned import held, released
 from stepax.typing import Array, Gradient, Key, Metrics, Objective, Tree
 
@@ -112,7 +113,7 @@ def check_guard(state: State) -> None:
     Raises:
         NotFinite: The state is guarded and has reached its limit; in a population, every lane has.
     """
-    own = jax.device_get(state.extra.get(NAME))
+    own = fetched(state.extra.get(NAME))
     if own is None or (own["row"] < own["limit"]).any():
         return
     paths = [path for path, _ in _watched(state, jnp.zeros(()), jnp.zeros(()))]
