@@ -63,7 +63,7 @@ def main(
         rivals: Against whom: torch, keras, flax.
         rounds: How often each trains in turn.
         seconds: How long each time.
-        out: The file to write, bench/results/<date>-<machine>.json unless given. Other workloads in it stay.
+        out: The file to write, bench/results/<date>-<machine>.json unless given. Other workloads and rivals in it stay.
         cache: A folder that keeps the compiled programs of every form by itself, for a second run that starts faster;
             without, every first step compiles anew.
     """

@@ -56,8 +56,11 @@ def counts(form: dict[str, Any], tolerance: float) -> bool:
 
 def best(workload: dict[str, Any], rival: str) -> str | None:
     """A rival's form of the highest median among those that count and ran every round; ``None`` where none did."""
-    measured = workload["rivals"].get(rival, {})
-    forms = {name: form for name, form in measured.items() if counts(form, workload["tolerance"])}
+    return _best(workload["rivals"].get(rival, {}), workload["tolerance"])
+
+
+def _best(measured: dict[str, Any], tolerance: float) -> str | None:
+    forms = {name: form for name, form in measured.items() if counts(form, tolerance)}
     rounds = max((len(form.get("rates", [])) for form in forms.values()), default=0)
     names = [name for name, form in forms.items() if rounds and len(form.get("rates", [])) == rounds]
     return max(names, key=lambda name: rate(forms[name]), default=None)
@@ -84,11 +87,18 @@ def quartiles(values: list[float]) -> tuple[float, float, float]:
 
 def ratio(workload: dict[str, Any], rival: str) -> tuple[float, float, float] | None:
     """Quartiles of stepax's rate over that of a rival's best form, both of the same round."""
-    forms = {name: best(workload, name) for name in ("stepax", rival)}
-    if None in forms.values():
-        return None
-    ours, theirs = (workload["rivals"][name][form]["rates"] for name, form in forms.items())
-    return quartiles([a / b for a, b in zip(ours, theirs, strict=False)])
+    rates = []
+    for measured in (_beside(workload, rival), workload["rivals"].get(rival, {})):
+        form = _best(measured, workload["tolerance"])
+        if form is None:
+            return None
+        rates.append(measured[form]["rates"])
+    return quartiles([ours / theirs for ours, theirs in zip(*rates, strict=False)])
+
+
+def _beside(workload: dict[str, Any], rival: str) -> dict[str, Any]:
+    """The forms of stepax that ran in turn with a rival."""
+    return workload.get("beside", {}).get(rival) or workload["rivals"].get("stepax", {})
 
 
 def peak_share(workload: dict[str, Any]) -> float:
@@ -236,13 +246,24 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 
 def write(result: dict[str, Any], path: pathlib.Path) -> None:
-    """Keeps a result; what is in the file already and not in the result stays, workload by workload."""
+    """Keeps a result; what is in the file already and not in the result stays, by workload and rival."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = read(path) if path.exists() else {}
     for part in ("workloads", "overhead", "versions"):
         if part in before or part in result:
             result = {**result, part: {**before.get(part, {}), **result.get(part, {})}}
+    for name, earlier in before.get("workloads", {}).items():
+        result["workloads"][name] = _joined(earlier, result["workloads"][name])
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """A workload's results with the rivals of an earlier run that this one left out, and what these ran beside."""
+    missing = {rival: forms for rival, forms in before["rivals"].items() if rival not in now["rivals"]}
+    if not missing:
+        return now
+    beside = {rival: _beside(before, rival) for rival in missing}
+    return {**now, "rivals": {**now["rivals"], **missing}, "beside": {**now.get("beside", {}), **beside}}
 
 
 if __name__ == "__main__":

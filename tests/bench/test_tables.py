@@ -111,13 +111,28 @@ def test_a_page_without_marks_stays(tmp_path: pathlib.Path) -> None:
 def test_other_workloads_of_a_file_stay(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "results" / "x.json"
     first = result([1.0], eager=[1.0])
-    tables.write({**first, "workloads": {"cnn": 1, "mlp": 1}}, path)
-    tables.write({**first, "workloads": {"mlp": 2}}, path)
+    old, new = ({"rivals": {}, "rounds": rounds} for rounds in (1, 2))
+    tables.write({**first, "workloads": {"cnn": old, "mlp": old}}, path)
+    tables.write({**first, "workloads": {"mlp": new}}, path)
     tables.write({"overhead": {"mlp": 3}, "versions": {"torch": "2.0"}}, path)
     kept = json.loads(path.read_text(encoding="utf-8"))
-    assert kept["workloads"] == {"cnn": 1, "mlp": 2}
+    assert kept["workloads"] == {"cnn": old, "mlp": new}
     assert kept["overhead"] == {"mlp": 3}
     assert kept["versions"] == {"jax": "1.0", "torch": "2.0"}
+
+
+def test_other_rivals_of_a_workload_stay_beside_what_they_ran_with(tmp_path: pathlib.Path) -> None:
+    path, torch, keras = tmp_path / "x.json", result([30.0], eager=[10.0]), result([80.0], fit=[20.0])
+    for workload in keras["workloads"].values():
+        workload["rivals"]["keras"] = workload["rivals"].pop("torch")
+    for found in (torch, keras, keras):
+        tables.write(found, path)
+    kept = tables.read(path)["workloads"]["mlp"]
+    assert [tables.ratio(kept, rival) for rival in ("torch", "keras")] == [(3.0,) * 3, (4.0,) * 3]
+    tables.write(result([50.0], eager=[10.0]), path)
+    kept = tables.read(path)["workloads"]["mlp"]
+    assert [tables.ratio(kept, rival) for rival in ("torch", "keras")] == [(5.0,) * 3, (4.0,) * 3]
+    assert tables.peak_share(kept) == pytest.approx(1.0)
 
 
 def test_overhead_is_the_median_ratio_within_rounds_with_the_beginning_apart() -> None:
