@@ -13,6 +13,8 @@ THREADS = str(max(1, CORES // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1
 for _name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # NPROC: the thread pool of XLA
     os.environ.setdefault(_name, THREADS)
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Most of the tests' time is compiling; a third of that is the machine code's finish, which is not ours.
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=0 {os.environ.get('XLA_FLAGS', '')}".strip()
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
