@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from stepax import processes
 from stepax.cli.runs import open_run
 from stepax.cli.unfinished import CHECKPOINTS, PLAN, Unfinished, begin, finish, unfinished
 from stepax.record import RunError
@@ -9,7 +10,7 @@ from stepax.record import RunError
 
 @pytest.fixture
 def run(iris_run):
-    return Unfinished(open_run(iris_run).plan, {"bytes": 3, "sha256": "a"}, ("tensorboard",), True, False)
+    return Unfinished(open_run(iris_run).plan, {"bytes": 3, "sha256": "a"}, ("tensorboard",), True, False, 2)
 
 
 def test_what_was_begun_is_read_again(tmp_path, run):
@@ -17,6 +18,15 @@ def test_what_was_begun_is_read_again(tmp_path, run):
     assert unfinished(tmp_path) == run
     begin(tmp_path, run._replace(file=None, log=(), watch=False, figures=True))
     assert unfinished(tmp_path) == run._replace(file=None, log=(), watch=False, figures=True)
+
+
+def test_it_goes_on_in_as_many_processes_unless_others_are_asked_for(tmp_path, run, call, monkeypatch):
+    begin(tmp_path, run)
+    started = []
+    monkeypatch.setattr(processes, "start", lambda command, count: started.append((command[-2:], count)) or 0)
+    call("train", "--resume", tmp_path)
+    call("train", "--resume", tmp_path, "--processes", 3)
+    assert started == [(["--resume", str(tmp_path)], 2), (["--processes", "3"], 3)]
 
 
 def test_a_finished_one_leaves_nothing(tmp_path, run):
@@ -34,6 +44,7 @@ def test_a_finished_one_leaves_nothing(tmp_path, run):
         ({"log": None}, "is damaged: log missing or of the wrong kind"),
         ({"watch": "yes"}, "is damaged: watch missing or of the wrong kind"),
         ({"figures": 1, "details": []}, "is damaged: details, figures missing"),
+        ({"processes": None}, "is damaged: processes missing"),
         ({"details": {}}, "was not made by `stepax train`"),
     ],
 )

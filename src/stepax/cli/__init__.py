@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 TRACEBACK = "--traceback"
 ERROR = 2
-"""The exit status of a wrong option."""
+"""The exit status of a wrong option; 1 is that of a training which ended without numbers to go on with."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,13 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: What follows the program's name; ``None`` takes those of the process.
 
     Raises:
-        SystemExit: Always, with 0 where all went well, also when the reader of the output has gone.
+        SystemExit: Always, with 0 where all went well, also when the reader of the output has gone; with 1 after a
+            training whose model or loss is not finite in the end.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     traceback = TRACEBACK in given or os.environ.get("STEPAX_TRACEBACK", "0") not in ("", "0")
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    status = 0
     try:
-        _run([argument for argument in given if argument != TRACEBACK])
+        status = _run([argument for argument in given if argument != TRACEBACK])
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
         # As a shell has it after a signal; Ctrl-C is SIGINT.
@@ -43,23 +45,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if traceback:
             raise
         _end(f"error: {_message(error)}", ERROR)
-    raise SystemExit(0)
+    raise SystemExit(status)
 
 
-def _run(arguments: list[str]) -> None:
-    """Parses, then calls the subcommand's module: nothing else is imported for ``--help``."""
+def _run(arguments: list[str]) -> int:
+    """Parses, then calls the subcommand's module: nothing else is imported for ``--help``. Returns the exit status."""
     if arguments == ["--version"]:
         import stepax
 
         print(f"stepax {stepax.__version__}")
-        return
+        return 0
     from stepax.cli import options
 
     wanted: Any = options.parse(arguments)
     if isinstance(wanted, options.Train):
-        _several(wanted.optimization.processes, arguments)
+        _several(_processes(wanted), arguments)
     module = importlib.import_module(f"stepax.cli.{type(wanted).__name__.lower()}")
-    module.main(wanted)
+    return module.main(wanted) or 0
+
+
+def _processes(wanted: Any) -> int:
+    """How many a training is to have: as was said, and without that one, or as many as the run that goes on had."""
+    if wanted.optimization.processes is not None:
+        return wanted.optimization.processes
+    if wanted.output.resume is None:
+        return 1
+    from stepax.cli.unfinished import unfinished
+    from stepax.record import RunError
+
+    try:
+        return unfinished(wanted.output.resume).processes
+    except RunError:
+        return 1  # the command says what is wrong, and first whether other options were given
 
 
 def _several(count: int, arguments: list[str]) -> None:

@@ -126,7 +126,8 @@ class Optimization:
         epochs: How many times to go through the training rows.
         patience: Stop after so many epochs in which the validation loss did not improve, and keep the best parameters.
         seed: The root of all randomness: the held-out rows, the first parameters, the order of examples, dropout.
-        processes: How many processes on this machine share every batch; on a machine with GPUs each takes one.
+        processes: How many processes on this machine share every batch; on a machine with GPUs each takes one. A run
+            that goes on has as many as before: with another number sums are rounded otherwise.
     """
 
     optimizer: Annotated[str | None, shown(OPTIMIZERS, "adam")] = None
@@ -139,7 +140,7 @@ class Optimization:
     epochs: Annotated[int | None, shown("N", "30 for images, 100 for tables")] = None
     patience: Annotated[int | None, shown("EPOCHS", "train to the end")] = None
     seed: int = 0
-    processes: int = 1
+    processes: Annotated[int | None, shown("N", "1")] = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Train:
-    """Train a model; without any option a convolutional network on scikit-learn's digits."""
+    """Train a model; without any option a convolutional network on scikit-learn's digits.
+
+    The exit status is 0 after a training that went well; 1 if the loss is not finite at its end, with the run saved all
+    the same; 2 after an error.
+    """
 
     data: OmitArgPrefixes[Data] = field(default_factory=Data)
     model: OmitArgPrefixes[Model] = field(default_factory=Model)

@@ -25,6 +25,7 @@ class Unfinished(NamedTuple):
         log: Which logs it writes beside that of epochs.
         watch: Whether it measures gradients and updates.
         figures: Whether it draws figures at the end.
+        processes: How many share every batch.
     """
 
     plan: Plan
@@ -32,12 +33,14 @@ class Unfinished(NamedTuple):
     log: tuple[str, ...]
     watch: bool
     figures: bool
+    processes: int = 1
 
 
 def begin(folder: pathlib.Path, run: Unfinished) -> None:
     """Writes down what a run is begun with."""
-    begun = {"details": run.plan.details(), "file": run.file, "log": run.log, "watch": run.watch}
-    write_json(folder / PLAN, {"format": FORMAT, **begun, "figures": run.figures})
+    begun = {"details": run.plan.details(), **run._asdict()}
+    del begun["plan"]
+    write_json(folder / PLAN, {"format": FORMAT, **begun})
 
 
 def finish(folder: pathlib.Path) -> None:
@@ -65,7 +68,8 @@ def unfinished(folder: pathlib.Path) -> Unfinished:
         raise RunError(f"--resume {folder}: there is no {PLAN} in it: no run has been begun there") from None
     except ValueError as error:
         raise RunError(f"--resume {folder}: {PLAN} is damaged: {error}") from error
-    kinds = {"details": Mapping, "file": Mapping | None, "log": list, "watch": bool, "figures": bool}
+    kinds: dict[str, Any] = {"details": Mapping, "file": Mapping | None, "log": list}
+    kinds |= {"watch": bool, "figures": bool, "processes": int}
     if not isinstance(begun, dict) or begun.get("format") != FORMAT:
         raise RunError(f"--resume {folder}: {PLAN} is not of the format {FORMAT}, which this version of stepax reads")
     if wrong := [name for name, kind in kinds.items() if not isinstance(begun.get(name), kind)]:
@@ -74,4 +78,4 @@ def unfinished(folder: pathlib.Path) -> Unfinished:
         plan = Plan.of(begun["details"])
     except RunError as error:
         raise RunError(f"--resume {folder}: {error}") from error
-    return Unfinished(plan, begun["file"], tuple(begun["log"]), begun["watch"], begun["figures"])
+    return Unfinished(plan, begun["file"], tuple(begun["log"]), begun["watch"], begun["figures"], begun["processes"])
