@@ -104,3 +104,14 @@ def test_complex_numbers_are_refused_by_name() -> None:
         targets.at_least_float32(jnp.zeros(2, jnp.complex64))
     with pytest.raises(TypeError, match="y: expected real numbers, got complex128"):
         targets.aligned(jnp.zeros(2), np.zeros(2, complex))
+
+
+def test_checks_of_labels_are_noted_where_one_asks_for_them() -> None:
+    y, scores = np.array([0, 2]), jnp.zeros((2, 3))
+    with targets.classes_noted() as noted:
+        jax.eval_shape(lambda scores: targets.pick(scores, y), scores)
+        jax.eval_shape(targets.pick, scores, y)  # of abstract labels nothing is checked
+    targets.class_labels(scores, y)
+    ((values, classes),) = noted
+    assert values is y
+    assert classes == 3

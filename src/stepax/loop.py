@@ -67,11 +67,15 @@ def epochs(
     Raises:
         TypeError: No learner, source or state; ``chunk`` or ``room`` is no whole number.
         ValueError: ``chunk`` or ``room`` is below 1; the step changes the state's structure, shapes or dtypes; a stream
-            ends early, or has a batch unlike the others.
+            ends early, has a batch unlike the others, or labels outside the classes.
     """
     check_learner(learner, state)
     _check_source(source)
     check_count("room", room)
+    if isinstance(source, Stream):
+        from stepax.data.stream_labels import labelled
+
+        source = labelled(source, learner, state)
     if chunk is not None:
         check_count("chunk", chunk)
     whole = capacity(source, room) if isinstance(source, Stream) else source.length

@@ -4,6 +4,9 @@ Shapes and dtypes are always checked. Values are checked wherever they are concr
 is traced: on the host, with NumPy, since an operation of JAX would become part of the traced program.
 """
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -16,7 +19,9 @@ __all__ = [
     "aligned",
     "at_least_float32",
     "binary_labels",
+    "check_in_classes",
     "class_labels",
+    "classes_noted",
     "host_values",
     "is_binary",
     "pick",
@@ -200,8 +205,34 @@ def _check_labels(y: Array, classes: int) -> None:
         raise TypeError(f"y: expected labels of an integer dtype, got {y.dtype}{hint}")
     values = host_values(y)
     if values is not None:
-        hint = "; a row to be left out takes any label in range and weight 0"
-        _refuse((values < 0) | (values >= classes), values, "labels", f"[0, {classes})", hint)
+        check_in_classes(values, classes)
+
+
+_noted: ContextVar[list[tuple[np.ndarray, int]] | None] = ContextVar("noted", default=None)
+
+
+@contextlib.contextmanager
+def classes_noted() -> Iterator[list[tuple[np.ndarray, int]]]:
+    """Within it every concrete array of integer labels that is checked is noted, with the number of its classes."""
+    noted: list[tuple[np.ndarray, int]] = []
+    token = _noted.set(noted)
+    try:
+        yield noted
+    finally:
+        _noted.reset(token)
+
+
+def check_in_classes(values: np.ndarray, classes: int) -> None:
+    """Refuses labels outside ``[0, classes)``.
+
+    Raises:
+        ValueError: There are some; the message counts them and shows the first.
+    """
+    noted = _noted.get()
+    if noted is not None:
+        noted.append((values, classes))
+    hint = "; a row to be left out takes any label in range and weight 0"
+    _refuse((values < 0) | (values >= classes), values, "labels", f"[0, {classes})", hint)
 
 
 def _check_distribution(y: Array) -> None:

@@ -82,3 +82,60 @@ def test_of_a_mask_over_everything_the_nan_is_named():
 
     learner, data = failing(loss), batch_of(6)
     assert "sub, " in sx.replay(learner, start(learner, data), data)
+
+
+def broken(data, name, index, value):
+    data = {field: np.array(array) for field, array in data.items()}
+    data[name][index] = value
+    return data
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@pytest.mark.parametrize("transform", [sx.guard, lambda learner: sx.population(learner, 2)])
+def test_numbers_of_the_batch_that_are_none_are_named_by_row(value, transform):
+    learner, data = transform(mlp()), batch_of(6)
+    found = sx.replay(learner, start(learner, data), broken(data, "x", (4, 2), value))
+    assert found.startswith(
+        f'batch["x"] holds {value} in row 4, at [4, 2]: 1 of {data["x"].size} numbers are not finite'
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "path"),
+    [("params", 'params["head"]["bias"]'), ("opt_state", 'opt_state[0].trace["head"]["bias"]')],
+)
+def test_numbers_of_the_state_that_are_none_are_named_by_path(field, path):
+    learner, data = sx.supervised(sx.nn.MLP((4, 3)), sx.losses.cross_entropy, optax.sgd(0.1, 0.9)), batch_of(6)
+    state = start(learner, data)
+
+    def spoil(at, leaf):
+        return leaf.at[1].set(jnp.nan) if jax.tree_util.keystr(at).endswith("['head']['bias']") else leaf
+
+    bad = state._replace(**{field: jax.tree_util.tree_map_with_path(spoil, getattr(state, field))})
+    assert sx.replay(learner, bad, data).startswith(f"{path} holds nan at [1]: 1 of 3 numbers")
+
+
+@pytest.mark.parametrize("transform", [sx.guard, lambda learner: sx.accumulate(learner, 2)])
+@pytest.mark.parametrize("label", [7, -1])
+def test_a_label_outside_the_classes_is_named_by_row(transform, label):
+    learner, data = transform(failing(sx.losses.cross_entropy)), batch_of(6)
+    found = sx.replay(learner, start(learner, data), broken(data, "y", 5, label))
+    said = f"batch: y: 1 of 6 labels are not in [0, 3): the first is {label}, in row 5"
+    assert found.startswith(said)
+
+
+def other_cross_entropy(output, batch):
+    return optax.softmax_cross_entropy_with_integer_labels(output, jnp.asarray(batch["y"]))
+
+
+def chosen(output, batch):
+    return jnp.where(jnp.asarray(batch["y"]) < 3, output[:, 0], jnp.nan)
+
+
+@pytest.mark.parametrize(("loss", "operation"), [(other_cross_entropy, "gather, "), (chosen, "select_n, ")])
+def test_an_operation_that_fills_with_nan_is_named_with_its_line(loss, operation):
+    learner, data = failing(loss), batch_of(6)
+    assert sx.replay(learner, start(learner, data), data) == ""  # NaN that is not taken
+    found = sx.replay(learner, start(learner, data), broken(data, "y", 5, 7))
+    assert found.startswith(operation)
+    assert ".py:" in found

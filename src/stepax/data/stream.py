@@ -181,6 +181,13 @@ class _Plan:
             return Drawing(self.rows, epoch, self.random(epoch), first, self.size, self.share)
         return _Picked(self.rows, self.rows.order(self.random(epoch), self.missing), self.size, self.share)
 
+    def named(self, epoch: int, number: int, place: int) -> str:
+        """Which example stands at this place of a batch of this process."""
+        index = number * self.size + self.share.start + place
+        if isinstance(self.rows, Drawn):
+            return f"example {index} of those drawn"
+        return self.rows.named(int(self.rows.order(self.random(epoch), self.missing)[index]))
+
     def weighted(self, batch: dict[str, Any], number: int) -> dict[str, Any]:
         """The batch with a weight, where an epoch does not divide: 0 for what fills it up."""
         if not self.missing:
@@ -243,6 +250,10 @@ class _Batches:
         if first > self.plan.length:
             raise ValueError(f"first: expected at most the length {self.plan.length}, got {first}")
         return self._read(epoch, first)
+
+    def named(self, epoch: int, number: int, place: int) -> str:
+        """Where an example of a batch comes from, in words."""
+        return self.plan.named(epoch, number, place)
 
     def _read(self, epoch: int, first: int) -> Iterator[dict[str, Any]]:
         import grain

@@ -35,6 +35,10 @@ class Rows(Protocol):
         """The examples with these numbers, ``[len(numbers), …]``."""
         ...
 
+    def named(self, number: int) -> str:
+        """Where the example with this number lies, in words."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -152,6 +156,10 @@ class Arrays:
         """As :func:`order_of`."""
         return order_of(self.count, random, missing)
 
+    def named(self, number: int) -> str:
+        """Its row."""
+        return f"row {number} of the source"
+
     def read(self, numbers: np.ndarray) -> dict[str, Any]:
         """The rows."""
         if self._decode is None:
@@ -204,6 +212,10 @@ class Examples:
     def order(self, random: np.random.Generator | None, missing: int) -> np.ndarray:
         """As :func:`order_of`."""
         return order_of(self.count, random, missing)
+
+    def named(self, number: int) -> str:
+        """Its index."""
+        return f"example {number} of the source"
 
     def read(self, numbers: np.ndarray) -> dict[str, Any]:
         """The examples, asked for one by one."""

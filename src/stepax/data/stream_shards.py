@@ -83,6 +83,11 @@ class Shards:
         rows = np.concatenate(parts)
         return np.concatenate([rows, rows[-missing:]]) if missing else rows
 
+    def named(self, number: int) -> str:
+        """Its row and file."""
+        shard = int(np.searchsorted(self._ends, number, "right"))
+        return f"row {number - (int(self._ends[shard - 1]) if shard else 0)} of {self._paths[shard]}"
+
     def read(self, numbers: np.ndarray) -> dict[str, Any]:
         """The rows, shard by shard."""
         shards = np.searchsorted(self._ends, numbers, "right")
