@@ -166,5 +166,9 @@ def test_patience():
     check_patience(2, rows())
     with pytest.raises(ValueError, match=r"patience: 2 epochs .* need validation data"):
         check_patience(2, None)
+    with pytest.raises(ValueError, match="need validation data"):
+        check_patience(2, None, "validation/accuracy")
+    check_patience(2, None, "loss")  # a measure of the training itself
+    check_patience(2, None, "gradient_norm")
     with pytest.raises(ValueError, match="patience: expected at least 1"):
         check_patience(0, rows())

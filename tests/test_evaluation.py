@@ -55,7 +55,23 @@ def test_rows_of_weight_zero_may_give_anything():
 
 def test_nothing_weighs_nothing():
     data = {**DATA, "weight": np.zeros(N, np.float32)}
-    assert sx.evaluate(LEARNER, STATE, data, batch_size=4) == {"loss": 0, "first": 0, "weight": 0}
+    for batches in (data, sx.in_order(data, 4)):
+        measured = sx.evaluate(LEARNER, STATE, batches, batch_size=4)
+        assert measured.pop("weight") == 0
+        assert sorted(measured) == ["first", "loss"]
+        assert np.isnan([*measured.values()]).all()  # as in a history
+
+
+def test_a_population_of_which_one_lane_counts_nothing():
+    def measure(state, batch, key):
+        return {"loss": state.params, "weight": (state.params > 0) * batch["weight"].sum()}
+
+    single = sx.Learner(lambda key, batch: sx.new_state(key, jnp.float32(0), {}, ()), None, measure, None)
+    many = sx.population(single, 2)
+    state = many.init(jax.random.key(0), DATA)._replace(params=jnp.float32([0, 3]))
+    measured = sx.evaluate(many, state, {**DATA, "weight": np.ones(N, np.float32)}, batch_size=4)
+    np.testing.assert_array_equal(measured["loss"], [np.nan, 3])
+    np.testing.assert_array_equal(measured["weight"], [0, N])
 
 
 def test_a_source_is_measured_over_one_epoch():
@@ -188,3 +204,20 @@ def test_a_batch_of_nothing_is_refused(size):
         sx.evaluate(LEARNER, STATE, DATA, batch_size=size)
     with pytest.raises(ValueError, match="batch_size: expected at least 1"):
         sx.predict(LEARNER, STATE, DATA["x"], batch_size=size)
+
+
+@pytest.mark.parametrize("wrapped", [dict, lambda data: sx.in_order(data, 4)])
+def test_the_state_of_another_number_of_lanes_is_refused(wrapped):
+    single = sx.supervised(sx.nn.MLP((3,)), sx.losses.cross_entropy, optax.sgd(0.1))
+    many = sx.population(single, 2)
+    data = {"x": DATA["x"], "y": np.zeros(N, np.int32)}
+    one, two = (learner.init(jax.random.key(0), data) for learner in (single, many))
+    message = r"state: this is the state of 2 lanes, .* single one; take one with stepax.lane\(state, k\)"
+    with pytest.raises(ValueError, match=message):
+        sx.evaluate(single, two, wrapped(data))
+    with pytest.raises(ValueError, match=message):
+        sx.predict(single, two, data["x"])
+    for call in (lambda: sx.evaluate(many, one, wrapped(data)), lambda: sx.predict(many, one, data["x"])):
+        with pytest.raises(ValueError, match="state: this is the state of a single model, and the learner has 2 lanes"):
+            call()
+    assert sx.evaluate(single, sx.lane(two, 1), wrapped(data))["weight"] == N

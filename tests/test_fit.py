@@ -256,6 +256,16 @@ def test_the_training_loss_may_be_monitored():
     assert run.state.params == 1
 
 
+def test_a_measure_of_the_training_needs_no_validation():
+    run = fit(walk(), sx.generated(1), patience=1, epochs=9, monitor="loss", better=operator.gt)
+    assert (run.state.params, run.record["stopped"]) == (1, "loss has not improved for 1 epochs")
+    # The error shrinks from epoch to epoch, and its gradient with it.
+    settings = {"patience": 2, "epochs": 3, "batch_size": None}
+    run = fit(sx.watch(plane()), regression(), monitor="gradient_norm", better=operator.lt, **settings)
+    assert run.record["best"] == {"epoch": 3, "gradient_norm": run.history["gradient_norm"][-1]}
+    assert fit(plane(), regression(), monitor="loss", **settings).record["best"]["epoch"] == 3
+
+
 # What is refused, before anything compiles
 
 
@@ -281,6 +291,8 @@ def never(monkeypatch):
         ({"batch_size": 0}, ValueError, "batch_size: expected at least 1"),
         ({"batch_size": True}, TypeError, "batch_size: expected a whole number"),
         ({"patience": 2}, ValueError, "patience: .*validation=None"),
+        ({"patience": 2, "monitor": "validation/mae"}, ValueError, "patience: .*validation=None"),
+        ({"patience": 2, "monitor": "los"}, ValueError, "monitor: unknown measure 'los': known are 'loss'"),
         ({"patience": 0, "validation": regression()}, ValueError, "patience: expected at least 1"),
     ],
 )
@@ -334,6 +346,28 @@ def test_a_model_is_no_learner_and_parameters_are_no_state(never):
         fit(sx.nn.MLP((2,)), regression())
     with pytest.raises(TypeError, match=r"state: expected a stepax\.State, such as run\.state, got dict"):
         fit(plane(), regression(), state={"w": np.zeros(3)})
+
+
+def test_a_state_of_other_lanes_is_refused(never):
+    many = sx.population(plane(), 2)
+    one, two = (learner.init(KEY, regression()) for learner in (plane(), many))
+    message = r"state: .* 2 lanes, .* single one; take one with stepax.lane\(state, k\)"
+    for data, size in ((regression(), 4), (sx.in_order(regression(), 4), None)):
+        with pytest.raises(ValueError, match=message):
+            fit(plane(), data, batch_size=size, state=two)
+        with pytest.raises(ValueError, match="state: this is the state of a single model, and the learner has 2 lanes"):
+            fit(many, data, batch_size=size, state=one)
+
+
+def test_a_loss_or_metric_that_pairs_examples_is_refused(never):
+    def outer(output, batch):
+        with jax.numpy_rank_promotion("allow"):
+            return (output[:, None] - batch["y"]) ** 2
+
+    for learner in (sx.supervised(PLANE, outer, optax.sgd(0.1)), plane(pairs=outer)):
+        for data, size in ((regression(), 10), (sx.in_order(regression(), 4), 4)):
+            with pytest.raises(ValueError, match=rf"(loss|pairs): .* got shape \({size}, {size}\) from an output of"):
+                fit(learner, data)
 
 
 def test_data_are_looked_at_once(monkeypatch):

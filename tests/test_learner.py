@@ -8,6 +8,7 @@ import pytest
 from flax import linen
 
 import stepax as sx
+from stepax.learner import check_lanes, lanes_of
 
 BATCH = {"x": np.float32([[1, 0], [0, 2]]), "y": np.float32([1, 3])}
 
@@ -127,6 +128,110 @@ def test_values_without_the_batch_axis_are_refused_by_name(values, got):
             own.step(state, BATCH)
         with pytest.raises(ValueError, match=f"{name}: {message}"):
             own.evaluate(state, BATCH, state.key)
+
+
+def outer(output, batch):
+    """Without a word a matrix of ``[batch, batch]``, as NumPy's rules have it."""
+    with jax.numpy_rank_promotion("allow"):
+        return (output - batch["y"]) ** 2
+
+
+def sized(n, *rest):
+    """A learner's own output, which is its input."""
+    return np.zeros((n, *rest), np.float32)
+
+
+def identity(loss, **metrics):
+    model = sx.Model(
+        lambda key, x: ({"w": jnp.float32(1)}, {}), lambda params, variables, x, *, train, key: (x, variables)
+    )
+    return sx.supervised(model, loss, optax.sgd(0.1), metrics=metrics)
+
+
+def shapes_of_a_step(own, batch, around=lambda own: own):
+    own = around(own)
+    return jax.eval_shape(lambda: own.step(own.init(jax.random.key(0), batch), batch))
+
+
+@pytest.mark.parametrize("around", [lambda own: own, lambda own: sx.population(own, 2), lambda own: sx.guard(own)])
+@pytest.mark.parametrize(
+    ("output", "y", "got"),
+    [
+        ((1,), (), r"\(4, 4\) from an output of shape \(4, 1\) and a target y of shape \(4,\)"),
+        ((), (1,), r"\(4, 4\) from an output of shape \(4,\) and a target y of shape \(4, 1\)"),
+        ((1, 5), (5,), r"\(4, 4, 5\) from an output of shape \(4, 1, 5\) and a target y of shape \(4, 5\)"),
+        ((4, 1), (4,), r"\(4, 4, 4\) from an output of shape \(4, 4, 1\) and a target y of shape \(4, 4\)"),
+    ],
+)
+def test_a_value_for_each_pair_of_examples_is_refused_by_name(output, y, got, around):
+    batch = {"x": sized(4, *output), "y": sized(4, *y)}
+    message = rf"expected one value per example or per element, got shape {got}, as broadcasting \[batch, 1\] against"
+    with pytest.raises(ValueError, match=f"loss: {message}"):
+        shapes_of_a_step(identity(outer), batch, around)
+    with pytest.raises(ValueError, match=f"pairs: {message}"):
+        shapes_of_a_step(identity(lambda o, b: o, pairs=outer), batch, around)
+
+
+def test_pairs_are_refused_where_no_field_shows_it_and_in_evaluation():
+    def norm(output, batch):
+        length = jnp.linalg.norm(output, axis=-1, keepdims=True)
+        return outer(length, batch)
+
+    own, batch = identity(norm), {"x": sized(4, 3), "y": sized(4)}
+    state = own.init(jax.random.key(0), batch)
+    for call in (lambda: own.step(state, batch), lambda: own.evaluate(state, batch, state.key)):
+        with pytest.raises(ValueError, match=r"loss: .* got shape \(4, 4\) from an output of shape \(4, 3\)"):
+            call()
+    with pytest.raises(ValueError, match=r"loss: .* an output of shape \(4, 3\) and no target y"):
+        shapes_of_a_step(identity(lambda o, b: o @ o.T), {"x": batch["x"]})
+
+
+@pytest.mark.parametrize(
+    ("loss", "x", "fields"),
+    [
+        (lambda o, b: o[..., 0], (4, 7), {"y": sized(4, 4)}),  # per word, as many words as examples
+        (lambda o, b: (o[:, :-1] - b["y"][:, 1:, None]) ** 2, (5, 7), {"y": sized(4, 5)}),  # of the next word
+        (lambda o, b: (o.mean(-1)[:, 1:] - 1) ** 2, (5, 7), {"weight": sized(4)}),  # without a target
+        (lambda o, b: o.mean(1), (3, 4, 4), {"y": sized(4, 4, 4)}),  # per pixel, channels first
+        (lambda o, b: o.mean(-1, keepdims=True), (3,), {"y": sized(4)}),
+        (lambda o, b: jnp.stack([o, o, o, o], 1), (), {"y": sized(4)}),  # four terms of four examples
+        (lambda o, b: o[:, :1] - b["goal"], (3,), {"goal": sized(4, 1)}),
+        (lambda o, b: o.reshape(2, 2, 3).repeat(2, 0)[:, 0], (3,), {}),  # by two and two
+    ],
+)
+def test_axes_that_do_not_grow_with_the_batch_are_the_loss_s_own(loss, x, fields):
+    batch = {"x": sized(4, *x), **fields}
+    for around in (lambda own: own, lambda own: sx.population(own, 2)):
+        _, metrics = shapes_of_a_step(identity(loss, same=loss), batch, around)
+        assert {"loss", "same", "weight"} <= set(metrics)
+
+
+def test_outputs_that_are_trees_are_told_and_taken():
+    model = sx.Model(
+        lambda key, x: ({"w": jnp.float32(1)}, {}),
+        lambda params, variables, x, *, train, key: ({"mean": x, "codes": params["w"] * jnp.ones((4, 2))}, variables),
+    )
+    batch = {"x": sized(4, 1), "y": sized(4)}
+    good = sx.supervised(model, lambda o, b: o["mean"][:, 0] - b["y"], optax.sgd(0.1))
+    assert shapes_of_a_step(good, batch)[1]["loss"].shape == ()
+    bad = sx.supervised(model, lambda o, b: outer(o["mean"], b), optax.sgd(0.1))
+    with pytest.raises(ValueError, match=r"an output of shape \(4, 2\) and \(4, 1\) and a target y of shape \(4,\)"):
+        shapes_of_a_step(bad, batch)
+
+
+def test_the_lanes_of_a_state_are_compared():
+    many = sx.population(learner(), 3)
+    one, three = (own.init(jax.random.key(0), BATCH) for own in (learner(), many))
+    check_lanes(one, one)
+    check_lanes(three, three)
+    with pytest.raises(ValueError, match=r"of 3 lanes, and the learner is a single one; take one with stepax.lane\("):
+        check_lanes(one, three)
+    with pytest.raises(ValueError, match=r"of a single model, and the learner has 3 lanes$"):
+        check_lanes(three, one)
+    nested = sx.population(many, 1).init(jax.random.key(0), BATCH)
+    with pytest.raises(ValueError, match=r"of 1 × 3 lanes, and the learner has 3 lanes$"):
+        check_lanes(three, nested)
+    assert lanes_of((1,)) == "1 lane"
 
 
 @pytest.mark.parametrize("name", ["epoch", "step", "seconds", "learning_rate", "loss", "weight"])

@@ -84,6 +84,8 @@ def test_what_is_not_finite_is_given_up():
     result = found(trials=1, suggest=diverging)
     assert result.trials[0].pruned == 1
     assert not np.isfinite(result.trials[0].mean)
+    with pytest.raises(ValueError, match="best: expected a trial with a finite validation/loss, got none in 1"):
+        result.best  # noqa: B018
 
 
 def test_more_can_be_better():

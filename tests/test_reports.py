@@ -46,6 +46,15 @@ def test_early_stopping_in_a_population_is_that_of_the_single_trainings(x64):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), own, single.state.params)
 
 
+def test_patience_of_a_population_may_watch_the_training_itself():
+    learner = sx.sweep(lambda rate: mlp(optimizer=optax.sgd(rate)), rate=[0.1, -0.1])
+    many = {**SETTINGS, "epochs": 6, "batch_size": None, "patience": 2, "monitor": "loss"}
+    last = list(sx.training(learner, DATA, **many))[-1]
+    assert last.found["epoch"] == [6, 1]  # uphill every epoch is worse
+    with pytest.raises(ValueError, match="patience: 2 epochs without improvement need validation data"):
+        sx.training(learner, DATA, **{**many, "monitor": "validation/loss"})
+
+
 def test_a_dead_lane_does_not_end_the_others():
     learner = sx.sweep(lambda rate: sx.guard(mlp(optimizer=optax.sgd(rate)), 3), rate=[0.1, 1e38])
     run = sx.fit(learner, DATA, progress=False, **SETTINGS)

@@ -122,6 +122,15 @@ def test_what_is_not_finite_is_last_and_before_it_what_was_given_up():
     assert [t.values["name"] for t in sorted_trials(trials, operator.gt)] == ["b", "a", "early", "nan", "inf"]
 
 
+def test_where_nothing_is_finite_there_is_no_best():
+    result = found({"rate": [1e20, 1e21]})
+    assert "nan" in str(result)  # the table and the histories are there
+    assert len(result.trials[0].history["loss"]) == 4
+    with pytest.raises(ValueError, match="best: expected a trial with a finite validation/loss, got none in 2"):
+        result.best  # noqa: B018
+    assert sx.Search((trial("a", 1.0), trial("b", np.nan)), "loss", {"name": "a"}).best == {"name": "a"}
+
+
 def test_the_table_lines_up():
     lines = str(found({"rate": [0.3, 1e-2], "width": [4, 4]}, seeds=2)).splitlines()
     assert lines[0].split() == ["place", "rate", "width", "validation/loss", "±", "sd"]

@@ -320,6 +320,19 @@ def test_what_is_no_state_dict_of_the_model_is_refused_by_name() -> None:
         weights.from_torch(state_dict, jax.eval_shape(lambda: started("cnn")))
 
 
+def test_the_state_of_a_population_is_refused_and_one_lane_is_not() -> None:
+    learner = sx.supervised(sx.nn.MLP((4, 3)), sx.losses.cross_entropy, optax.sgd(0.1))
+    data = {"x": IMAGES[:, 0, 0], "y": np.zeros(5, np.int32)}
+    many = sx.population(learner, 2).init(jax.random.key(0), data)
+    state_dict = weights.to_torch(sx.lane(many, 1))
+    message = r"this is the state of 2 lanes; take one with stepax.lane\(state, k\)"
+    with pytest.raises(WeightsError, match=f"tree: {message}"):
+        weights.to_torch(many)
+    with pytest.raises(WeightsError, match=f"like: {message}"):
+        weights.from_torch(state_dict, many)
+    same(weights.from_torch(state_dict, sx.lane(many, 0)).params, sx.lane(many, 1).params)
+
+
 def test_models_without_a_counterpart_are_refused() -> None:
     strange = {"lstm": "lstm.forward_0_bias", "scaled": "scaling.inputs.mean", "transfer": "frozen.conv_0"}
     for case, message in strange.items():

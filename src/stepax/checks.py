@@ -129,21 +129,22 @@ def check_function(name: str, value: Any) -> None:
         raise TypeError(f"{name}: expected a function such as jax.nn.relu, got {_short(value)}")
 
 
-def check_patience(patience: int | None, validation: Any) -> None:
+def check_patience(patience: int | None, validation: Any, monitor: str = "validation/loss") -> None:
     """Refuse early stopping that has nothing to watch.
 
     Args:
         patience: Epochs without an improvement after which training stops; ``None`` for no such stop.
         validation: What is measured after every epoch, or ``None``.
+        monitor: The measure to watch; one of the training itself, such as ``loss``, needs no validation.
 
     Raises:
         TypeError: ``patience`` is no whole number.
-        ValueError: It is below 1, or there is no validation.
+        ValueError: It is below 1, or there is no validation for a ``monitor`` that begins with ``validation/``.
     """
     if patience is None:
         return
     check_count("patience", patience)
-    if validation is None:
+    if validation is None and str(monitor).startswith("validation/"):
         raise ValueError(f"patience: {patience} epochs without improvement need validation data, got validation=None")
 
 

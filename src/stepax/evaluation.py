@@ -12,11 +12,11 @@ import numpy as np
 from stepax.checks import check, check_count
 from stepax.compile import jit
 from stepax.keys import fold_in
-from stepax.learner import Learner, State, check_learner
+from stepax.learner import Learner, State, check_lanes, check_learner
 from stepax.loop import Chunks, capacity, taken
 from stepax.placement import Beside, mesh_of, next_of
 from stepax.processes import fetched
-from stepax.source import Source, Stream, in_order
+from stepax.source import Source, Stream, example, in_order
 from stepax.typing import Array, Key, Metrics, Tree
 
 __all__ = ["Evaluation", "evaluate", "missing", "plain", "predict", "rehearse"]
@@ -41,6 +41,7 @@ class Evaluation:
     def __init__(self, learner: Learner, data: Any, batch_size: int = BATCH) -> None:
         self._source = data if isinstance(data, Source | Stream) else in_order(data, batch_size)
         self._learner, self._beside = learner, Beside()
+        self._checked: Stream | None = None
         if isinstance(self._source, Source):
             self._order = self._source.order(0)
 
@@ -52,6 +53,11 @@ class Evaluation:
         if isinstance(source, Source):
             program = _whole(self._learner, source.take)
             return program(state, self._beside(state, self._order), jnp.int32(source.length), key)
+        if self._checked is None:
+            from stepax.data.stream_labels import labelled
+
+            self._checked = labelled(source, self._learner, state)
+        source = self._checked
         mesh, totals, number = mesh_of(state), None, 0
         part, means = _parts(self._learner, next_of if mesh else taken(source))
         with contextlib.closing(Chunks(source, 0, 0, capacity(source), mesh)) as chunks:
@@ -80,7 +86,9 @@ def _parts(learner: Learner, take: Callable[[Tree, Any], Any]) -> tuple[Callable
 
 def _means(totals: Metrics) -> Metrics:
     weight = totals.pop("weight")
-    return {**{name: value / jnp.where(weight == 0, 1, weight) for name, value in totals.items()}, "weight": weight}
+    # Where nothing counts nothing was measured, as in a history; 0 would be the best of losses.
+    some, divisor = weight != 0, jnp.where(weight == 0, 1, weight)
+    return {**{name: jnp.where(some, value / divisor, jnp.nan) for name, value in totals.items()}, "weight": weight}
 
 
 def _sums(learner: Learner, take: Callable[[Tree, Any], Any]) -> Callable[..., Metrics]:
@@ -165,18 +173,35 @@ def evaluate(
         batch_size: Examples that go through the model at once.
 
     Returns:
-        The metrics by name, ``loss`` and ``weight`` among them: numbers, and of a population arrays ``[lanes]``.
+        The metrics by name, ``loss`` and ``weight`` among them: numbers, and of a population arrays ``[lanes]``. Where
+        no example counts they are nan, at a ``weight`` of 0.
 
     Raises:
         TypeError: Before anything is compiled: no learner or state; data that are no dict of arrays of numbers; labels
             of the wrong kind.
         ValueError: Likewise: data that are empty, ragged or not finite, have negative weights, or lack a field; labels
-            outside the classes; inputs that do not fit the parameters (see :func:`predict`).
+            outside the classes; inputs that do not fit the parameters (see :func:`predict`); the state of a population
+            for a single learner, or the other way round.
     """
     check_learner(learner, state)
     evaluation = Evaluation(learner, data, batch_size)
-    rehearse(learner, state, data)
-    return {name: plain(value) for name, value in fetched(evaluation(state, key)).items()}
+    try:
+        rehearse(learner, state, data)
+        measured = fetched(evaluation(state, key))
+    except (TypeError, ValueError):
+        _check_lanes(learner, state, data)
+        raise
+    return {name: plain(value) for name, value in measured.items()}
+
+
+def _check_lanes(learner: Learner, state: State, data: Any) -> None:
+    """Whether what has failed was the state of a population in place of a single one, or the other way round."""
+    try:
+        batch = example(data) if isinstance(data, Source | Stream) else data
+        like = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    except Exception:
+        return  # inputs alone need not be enough for it; what has failed tells itself
+    check_lanes(like, state)
 
 
 def plain(value: np.ndarray) -> Any:
@@ -202,7 +227,7 @@ def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) 
 
     Raises:
         TypeError: No learner or state; inputs that are no arrays of numbers, or a dict where the model takes an array.
-        ValueError: Inputs that are empty, not finite, or do not fit the parameters.
+        ValueError: Inputs that are empty, not finite, or do not fit the parameters; a state as in :func:`evaluate`.
     """
     check_learner(learner, state)
     check(x, "x")
@@ -218,8 +243,9 @@ def predict(learner: Learner, state: State, x: Any, *, batch_size: int = BATCH) 
 
     try:
         outputs = [fetched(program(state, batch(first))) for first in range(0, count, size)]
-    except (AttributeError, TypeError) as error:
-        if not (isinstance(x, Mapping) and "x" in x):
+    except (AttributeError, TypeError, ValueError) as error:
+        _check_lanes(learner, state, {"x": x})
+        if isinstance(error, ValueError) or not (isinstance(x, Mapping) and "x" in x):
             raise
         raise TypeError(f'x: the model cannot take a dict with {sorted(x)}; of data pass data["x"] alone') from error
     return jax.tree.map(lambda *parts: np.concatenate(parts)[:count], *outputs)

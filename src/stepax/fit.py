@@ -67,7 +67,8 @@ def fit(
         validation: Data that are measured after every epoch, and never learnt from.
         patience: Stop after so many epochs without improvement, and return the best state; ``None`` trains to the end
             and returns the last one.
-        monitor: The measure that ``patience`` watches, as the history names it.
+        monitor: The measure that ``patience`` watches, as the history names it: one of the validation data
+            (``validation/…``), or of the training itself, such as ``loss``, which needs no validation data.
         better: ``(new, best) -> bool``: ``operator.lt`` for an error, ``operator.gt`` for an accuracy. ``None`` is
             ``operator.lt`` for a ``monitor`` whose name ends with ``loss``; others need one. NaN is never better.
         state: Where to go on; ``None`` starts afresh.
@@ -83,7 +84,8 @@ def fit(
         TypeError: Before anything is compiled: a learner, a state, a key, data or labels of the wrong kind.
         ValueError: Likewise: data that are empty, ragged or not finite, or have negative weights; labels outside the
             classes; settings out of range; a ``monitor`` that the history will not have, or of which nothing says what
-            is ``better``; a loss with a wrong shape.
+            is ``better``; a loss or a metric with a wrong shape; the state of a population for a single learner, or
+            the other way round.
         NotFinite: During the training, with :func:`stepax.guard`: too many steps in a row were not finite.
         stepax.checkpoint.CheckpointError: The folder of ``checkpoints`` cannot be used; what it holds is of another
             training, or all of it is damaged.

@@ -11,7 +11,7 @@ from stepax.gradient import gradient, reduce, update
 from stepax.model import as_model
 from stepax.typing import Array, Gradient, Key, Loss, Metric, Metrics, Objective, Tree
 
-__all__ = ["Learner", "State", "check_learner", "new_state", "step_key", "supervised"]
+__all__ = ["Learner", "State", "check_lanes", "check_learner", "lanes_of", "new_state", "step_key", "supervised"]
 
 # Columns of a history, which a metric of the same name would overwrite.
 RESERVED = ("epoch", "learning_rate", "loss", "seconds", "step", "weight")
@@ -69,6 +69,32 @@ def check_learner(learner: Any, state: Any = None) -> None:
         raise TypeError(f"state: expected a stepax.State, such as run.state, got {type(state).__name__}")
 
 
+def check_lanes(expected: Any, state: State) -> None:
+    """Refuse the state of a population for a single learner, and the other way round.
+
+    Args:
+        expected: The state that the learner makes, or its shapes.
+        state: What was given.
+
+    Raises:
+        ValueError: They have different axes of lanes.
+    """
+    # A learner of a user's own may keep anything in place of its state.
+    wanted, given = (tuple(getattr(getattr(tree, "key", None), "shape", ())) for tree in (expected, state))
+    if wanted == given:
+        return
+    own = f"the learner has {lanes_of(wanted)}" if wanted else "the learner is a single one"
+    if not given:
+        raise ValueError(f"state: this is the state of a single model, and {own}")
+    way = "" if wanted else "; take one with stepax.lane(state, k)"
+    raise ValueError(f"state: this is the state of {lanes_of(given)}, and {own}{way}")
+
+
+def lanes_of(shape: tuple[int, ...]) -> str:
+    """The axes of lanes of a state's key in words: ``2 lanes``, of a population of populations ``3 × 2 lanes``."""
+    return f"{' × '.join(map(str, shape))} lane{'s' if shape != (1,) else ''}"
+
+
 def new_state(key: Key, params: Tree, variables: Tree, opt_state: Tree, extra: dict[str, Tree] | None = None) -> State:
     """The state before the first step.
 
@@ -104,8 +130,8 @@ def supervised(
     Raises:
         TypeError: The model is neither a module nor a model; the optimizer, a loss or the metrics are not what they
             should be. In the first step, an optimizer that asks for more than the gradient (``optax.lbfgs``).
-        ValueError: A metric has the name of a column of the history; when first traced, a loss whose values have no
-            batch axis.
+        ValueError: A metric has the name of a column of the history; when first traced, a loss or a metric whose values
+            have no batch axis, or further axes that grow with the batch, as ``[batch, 1] - [batch]`` gives them.
     """
     model = as_model(model)
     metrics = {} if metrics is None else metrics
@@ -115,8 +141,8 @@ def supervised(
     def objective(train: bool) -> Objective:
         def values(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
             output, variables = model.apply(params, variables, batch["x"], train=train, key=key)
-            named = {name: _per_example(name, metric(output, batch), batch) for name, metric in metrics.items()}
-            return _per_example("loss", loss(output, batch), batch), (variables, named)
+            named = {name: _per_example(name, metric, output, batch) for name, metric in metrics.items()}
+            return _per_example("loss", loss, output, batch), (variables, named)
 
         return values
 
@@ -157,13 +183,44 @@ def _check_settings(loss: Any, optimizer: Any, metrics: Any) -> None:
         raise TypeError(f"optimizer: expected an Optax optimizer such as optax.adam(1e-3), got {optimizer!r}")
 
 
-def _per_example(name: str, values: Any, batch: Any) -> Array:
-    """Refuses what was reduced already, by name."""
+def _per_example(name: str, function: Callable[[Any, Any], Any], output: Any, batch: Any) -> Array:
+    """The values of a loss or a metric; refuses by name what was reduced already, and what pairs examples."""
     size = jax.tree.leaves(batch["x"])[0].shape[0]
+    values = function(output, batch)
     shape = jnp.shape(values)
     if shape[:1] != (size,):
         got = "a scalar" if shape == () else f"shape {shape}"
         raise ValueError(
             f"{name}: expected one value per example, of shape [{size}, …], got {got}; leave the mean to the learner"
         )
+    if _pairs_examples(function, output, batch, shape):
+        target = f"a target y of shape {_shapes(batch['y'])}" if "y" in batch else "no target y"
+        raise ValueError(
+            f"{name}: expected one value per example or per element, got shape {shape} from an output of shape "
+            f"{_shapes(output)} and {target}, as broadcasting [batch, 1] against [batch] gives it: one value for each "
+            "pair of examples; give both the same shape, or, where pairs are meant, take the mean over the second"
+        )
     return values
+
+
+def _pairs_examples(function: Callable[[Any, Any], Any], output: Any, batch: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the values' axes beyond the first are those of no array, and grow with the number of examples."""
+    size, rest = shape[0], shape[1:]
+    arrays = jax.tree.leaves((output, [batch[name] for name in ("y", "weight") if name in batch]))
+    if any(jnp.shape(array)[1:][: len(rest)] == rest for array in arrays):
+        return False
+
+    def doubled(leaf: Any) -> Any:
+        like = jnp.shape(leaf)
+        return jax.ShapeDtypeStruct((2 * size, *like[1:]), leaf.dtype) if like[:1] == (size,) else leaf
+
+    # By size alone one cannot tell: 64 of 65 words are as many as 64 examples.
+    try:
+        more = jax.eval_shape(function, *jax.tree.map(doubled, (output, batch)))
+    except (TypeError, ValueError):
+        return size in rest
+    return jnp.shape(more)[1:] != rest
+
+
+def _shapes(tree: Any) -> str:
+    return " and ".join(str(jnp.shape(leaf)) for leaf in jax.tree.leaves(tree))

@@ -51,7 +51,8 @@ def search_optuna(
             Trials that a study has already guide the search and are not in the result.
 
     Returns:
-        The trials, the best first; those that were given up come last.
+        The trials, the best first; those that were given up come last. ``best`` is an error where no trial has a finite
+        measure.
 
     Raises:
         ModuleNotFoundError: Optuna is not installed.

@@ -19,7 +19,7 @@ from stepax import checks
 from stepax.compile import compile_seconds, jit
 from stepax.evaluation import BATCH, Evaluation, missing, rehearse
 from stepax.history import Best, Sums
-from stepax.learner import Learner, State, check_learner
+from stepax.learner import Learner, State, check_lanes, check_learner
 from stepax.loop import epochs
 from stepax.placement import placement
 from stepax.processes import fetched, is_shared, place
@@ -108,7 +108,7 @@ def training(
     check_learner(learner, state)
     checks.check_key(key)
     checks.check_count("epochs", epochs)
-    checks.check_patience(patience, validation)
+    checks.check_patience(patience, validation, monitor)
     learner_key, data_key = jax.random.split(key)
     source = data if isinstance(data, Source | Stream) else _shuffled(data, batch_size, data_key)
     watched = validation
@@ -117,9 +117,12 @@ def training(
     # All the data stand for a batch here: a permutation would have to be compiled.
     batch = data if isinstance(data, Mapping) else example(source)
     try:
-        like = state or jax.eval_shape(learner.init, learner_key, batch)
+        like = jax.eval_shape(learner.init, learner_key, batch)
     except KeyError as error:
         raise missing("data", data, error) from error
+    if state is not None:
+        check_lanes(like, state)
+        like = state
     rehearse(learner, like, data)
     measured = rehearse(learner, like, validation, "validation")
     settings = checkpoints if isinstance(checkpoints, Checkpoints | None) else Checkpoints(checkpoints)

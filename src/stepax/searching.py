@@ -86,18 +86,36 @@ class Trial(NamedTuple):
     pruned: int | None = None
 
 
-class Search(NamedTuple):
+class _Found(NamedTuple):
+    trials: tuple[Trial, ...]
+    monitor: str
+    best: dict[str, Any]
+
+
+class Search(_Found):
     """What a search finds; ``str()`` of it is a table.
 
     Attributes:
         trials: All that was tried, the best first; what was given up, and what has no finite measure, comes last.
         monitor: The measure that decides.
-        best: The values of the first.
+        best: The values of the first. A ``ValueError`` where no trial has a finite measure: then nothing is the best.
     """
 
-    trials: tuple[Trial, ...]
-    monitor: str
-    best: dict[str, Any]
+    __slots__ = ()
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The values of the first trial.
+
+        Raises:
+            ValueError: No trial has a finite measure.
+        """
+        if not any(np.isfinite(trial.mean) for trial in self.trials):
+            raise ValueError(
+                f"best: expected a trial with a finite {self.monitor}, got none in {len(self.trials)}; lower learning "
+                "rates may help, and trials[0].history tells when it went wrong"
+            )
+        return self[2]
 
     def __str__(self) -> str:
         return _table(self)
@@ -144,7 +162,8 @@ def search(
         better: ``(new, best) -> bool``, as in ``fit``.
 
     Returns:
-        Trials, the best first. ``make(**found.best)`` is the learner to train on.
+        Trials, the best first. ``make(**found.best)`` is the learner to train on; ``best`` is an error where no trial
+        has a finite measure.
 
     Raises:
         TypeError: Before anything is compiled: ``make`` is no function, or makes no learner; data of the wrong kind.
@@ -315,7 +334,7 @@ def _trial(values: dict[str, Any], history: dict[str, list[Any]], lanes: range, 
 
 
 def _table(found: Search) -> str:
-    names, several = list(found.best), any(len(trial.scores) > 1 for trial in found.trials)
+    names, several = list(found.trials[0].values), any(len(trial.scores) > 1 for trial in found.trials)
     rows = [["place", *names, found.monitor, *["± sd"] * several, ""]]
     for place, trial in enumerate(found.trials, 1):
         note = "" if trial.pruned is None else f"given up after epoch {trial.pruned}"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stepax import safetensors
-from stepax.learner import State
+from stepax.learner import State, lanes_of
 from stepax.safetensors import Header, WeightsError
 from stepax.typing import Array, Tree
 
@@ -107,8 +107,10 @@ def to_torch(tree: Tree, *, names: Mapping[str, str] | None = None, channels: in
 
     Raises:
         TypeError: A leaf is no array.
-        WeightsError: The weights are not those of such a model, or ``names`` or ``channels`` do not fit them.
+        WeightsError: The weights are not those of such a model, or of several (the state of a population), or ``names``
+            or ``channels`` do not fit them.
     """
+    _check_single("tree", tree)
     leaves = _named(tree)
     state_dict: dict[str, Any] = {}
     for link in _links(leaves, names, channels):
@@ -144,9 +146,11 @@ def from_torch(
 
     Raises:
         TypeError: ``like`` is a state of shapes alone.
-        WeightsError: An array is missing, not expected, or of another shape or dtype, or NumPy cannot hold it.
+        WeightsError: An array is missing, not expected, or of another shape or dtype, or NumPy cannot hold it; or
+            ``like`` is the state of a population.
     """
     _check_fillable(like)
+    _check_single("like", like)
     leaves = _named(like)
     links = _links(leaves, names, channels)
     found = {name: _from_tensor(name, value) for name, value in state_dict.items() if not name.endswith(f".{COUNT}")}
@@ -284,6 +288,11 @@ def _check_fillable(like: Tree) -> None:
             "like: a state of shapes alone would be left without optimizer, step and key; pass a state that "
             "learner.init made, or the pair (like.params, like.variables)"
         )
+
+
+def _check_single(name: str, tree: Tree) -> None:
+    if isinstance(tree, State) and (lanes := tuple(getattr(tree.key, "shape", ()))):
+        raise WeightsError(f"{name}: this is the state of {lanes_of(lanes)}; take one with stepax.lane(state, k)")
 
 
 def _check_format(path: str | os.PathLike, metadata: dict[str, str]) -> None:
