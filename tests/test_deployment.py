@@ -190,7 +190,7 @@ def test_half_precision(tmp_path: pathlib.Path) -> None:
         (X.astype(np.int32), ExportError, r"^x is int32\[7,3\], expected float32\[batch,3\]$"),
         (X[:, :2], ExportError, r"^x is float32\[7,2\], expected float32\[batch,3\]$"),
         (X[0], ExportError, r"^x is float32\[3\], expected"),
-        (X[:0], ExportError, r"^x is float32\[0,3\], expected"),
+        (X[:0], ExportError, r"^x is float32\[0,3\], expected float32\[batch,3\] with at least one row$"),
         (np.float32(1)[...], ExportError, r"^x is float32\[\], expected"),
         ({"x": X}, ExportError, r"^x is missing, expected float32\[batch,3\]; x\['x'\] is float32\[7,3\], expected no"),
         (X.tolist(), TypeError, "expected an array, got float"),
@@ -202,6 +202,19 @@ def test_inputs_of_another_form_are_refused(tmp_path: pathlib.Path, x: Any, erro
     export(LEARNER, STATE, tmp_path / "a", X)
     with pytest.raises(error, match=message):
         load_exported(tmp_path / "a")(x)
+
+
+def test_every_array_without_rows_is_told_of(tmp_path: pathlib.Path) -> None:
+    case = CASES["tree"]
+    learner, x = case.make(), case.data["x"]
+    export(learner, learner.init(jax.random.key(0), case.data), tmp_path / "a", x)
+    predict = load_exported(tmp_path / "a")
+    faults = [f"x['{side}'] is float32[0,1], expected float32[batch,1] with at least one row" for side in x]
+    with pytest.raises(ExportError) as raised:
+        predict(first(x, 0))
+    assert str(raised.value) == "; ".join(faults)
+    with pytest.raises(ExportError, match=r"x\['left'\] is .* row; x\['right'\] is float32\[2,1\], expected [^ ]*$"):
+        predict({"left": x["left"][:0], "right": x["right"][:2]})
 
 
 def test_all_arrays_have_as_many_rows(tmp_path: pathlib.Path) -> None:
@@ -256,6 +269,36 @@ def test_what_cannot_be_exported_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(TypeError, match=r"state: expected a stepax\.State"):
         export(LEARNER, STATE.params, path, X)
     assert not list(tmp_path.iterdir())
+
+
+def test_of_a_sharded_learner_the_one_inside_is_exported(tmp_path: pathlib.Path) -> None:
+    data = {"x": np.resize(X, (16, 3)), "y": np.arange(16) % 2}
+    for sharded in (sx.shard(LEARNER, sx.mesh(data=8)), sx.average(sx.shard(LEARNER, sx.mesh(data=8)), 0.5)):
+        state = jax.jit(sharded.init)(jax.random.key(0), data)
+        with pytest.raises(
+            ExportError, match=r"^learner: .* sharded.*: export the learner inside of shard, with the same"
+        ):
+            export(sharded, state, tmp_path / "a", X)
+    assert not list(tmp_path.iterdir())
+    learner = sx.supervised(sx.nn.MLP((8, 2)), sx.losses.cross_entropy, optax.adam(0.1))
+    sharded = sx.shard(learner, sx.mesh(data=8), sx.by_path({"dense_0/kernel$": jax.P(None, "data")}))
+    state, _ = jax.jit(sharded.step)(jax.jit(sharded.init)(jax.random.key(0), data), data)
+    assert state.params["dense_0"]["kernel"].addressable_shards[0].data.shape == (3, 1)
+    export(learner, state, tmp_path / "a", X)
+    predict = load_exported(tmp_path / "a")
+    assert predict._exported.nr_devices == 1
+    close(predict(X), jax.device_get(sharded.predict(state, X)))
+
+
+def test_where_no_file_can_be_is_told_before_anything_is_traced(tmp_path: pathlib.Path) -> None:
+    def traced(*_: object) -> None:
+        raise AssertionError("predict is traced")
+
+    learner = LEARNER._replace(predict=traced)
+    with pytest.raises(ExportError, match=rf"^{tmp_path}/no/a: there is no folder {tmp_path}/no to write it into$"):
+        export(learner, STATE, tmp_path / "no" / "a", X)
+    with pytest.raises(ExportError, match=rf"^{tmp_path}: it is a folder: expected the name of a file$"):
+        export(learner, STATE, tmp_path, X)
 
 
 def test_every_damaged_byte_is_refused_or_harmless(tmp_path: pathlib.Path) -> None:

@@ -1,5 +1,6 @@
 """JSON that keeps every float, and files that are whole or not there."""
 
+import errno
 import json
 import math
 import os
@@ -101,6 +102,40 @@ def test_bytes_are_written_in_one_go(tmp_path: pathlib.Path) -> None:
     files.write_bytes(tmp_path / "a", b"\x00old")
     files.write_bytes(tmp_path / "a", b"\xffnew")
     assert (tmp_path / "a").read_bytes() == b"\xffnew"
-    with pytest.raises(IsADirectoryError):
-        files.write_bytes(tmp_path, b"")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_where_no_file_can_be_is_told_by_the_path_that_was_given(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_text("old")
+    for path, error, message in [
+        (tmp_path, IsADirectoryError, "it is a folder: expected the name of a file"),
+        (tmp_path / "no" / "b", FileNotFoundError, f"there is no folder {tmp_path / 'no'} to write it into"),
+        (tmp_path / "a" / "b", NotADirectoryError, f"{tmp_path / 'a'} is no folder to write it into"),
+    ]:
+        for write in (
+            files.check_target,
+            lambda path: files.write_bytes(path, b""),
+            lambda path: files.write_json(path, 1),
+        ):
+            with pytest.raises(error) as raised:
+                write(path)
+            assert str(raised.value) == f"{path}: {message}"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match="b: nothing may be written into the folder"):
+        files.check_target(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_an_error_of_the_system_names_the_file_and_not_the_temporary_one(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(temporary: pathlib.Path, path: pathlib.Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary), None, str(path))
+
+    monkeypatch.setattr(os, "replace", denied)
+    with pytest.raises(PermissionError) as raised:
+        files.write_text(tmp_path / "a", "")
+    assert str(raised.value) == f"[Errno {errno.EACCES}] Permission denied: '{tmp_path / 'a'}'"
+    assert not list(tmp_path.iterdir())

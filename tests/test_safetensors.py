@@ -200,6 +200,13 @@ def test_what_cannot_be_written_is_named(tmp_path: pathlib.Path, monkeypatch: py
     assert not list(tmp_path.iterdir())
 
 
+def test_where_no_file_can_be_is_told_by_the_path_that_was_given(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(WeightsError, match=rf"^{tmp_path}/no/a: there is no folder {tmp_path}/no to write it into$"):
+        safetensors.write(tmp_path / "no" / "a", {"a": np.ones(2)}, {})
+    with pytest.raises(WeightsError, match=rf"^{tmp_path}: it is a folder"):
+        safetensors.write(tmp_path, {"a": np.ones(2)}, {})
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     safetensors.write(tmp_path / "a", {"a": np.ones(2)}, {})
     old = (tmp_path / "a").read_bytes()

@@ -13,7 +13,9 @@ from jax import export as jax_export
 
 from stepax import safetensors
 from stepax.compile import jit
+from stepax.files import check_target
 from stepax.learner import Learner, State, check_learner
+from stepax.program import equations
 from stepax.safetensors import Content, WeightsError
 from stepax.typing import Array, Tree
 
@@ -94,11 +96,16 @@ def export(
     Raises:
         TypeError: No learner or state, or ``x`` holds something else than arrays.
         ValueError: ``platforms`` is none or holds others; ``x`` has no rows, or does not fit the model.
-        ExportError: The state is a population's; ``predict`` reads random keys, needs the number of rows while it is
-            traced, or returns something else than arrays in dicts, lists and tuples.
+        ExportError: There can be no file at the path, such as in a folder that is not there; the state is a
+            population's; the learner is one of :func:`stepax.shard`; ``predict`` reads random keys, needs the number of
+            rows while it is traced, or returns something else than arrays in dicts, lists and tuples.
     """
     check_learner(learner, state)
     _check_platforms(platforms)
+    try:
+        check_target(path)
+    except OSError as error:
+        raise ExportError(str(error)) from error
     inputs, structure = _named("x", x), jax.tree.structure(x)
     if np.shape(state.step):
         raise ExportError(f"state: expected one state, got a population of shape {np.shape(state.step)}; take a member")
@@ -168,6 +175,12 @@ def _closed(
         for name, (_, leaf), variable in zip(names, pairs, jaxpr.invars, strict=False)
         if id(variable) in read
     }
+    # Constraints on the whole state read all of it, the key too.
+    if any(equation.primitive.name == "sharding_constraint" for equation in equations(jaxpr)):
+        raise ExportError(
+            "learner: its predict divides arrays over a mesh, as that of a sharded learner does, and where it will run "
+            "there is none: export the learner inside of shard, with the same state"
+        )
     for name, leaf in arrays.items():
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             raise ExportError(f"state.{name}: predict reads it, and random keys cannot be exported")
@@ -217,9 +230,13 @@ def _check_inputs(wanted: dict[str, str], given: dict[str, tuple[str, tuple[int,
     def expected(name: str) -> str:
         return wanted[name].replace(f"[{BATCH}", f"[{count}", 1) if len(rows) == 1 and count else wanted[name]
 
+    def told(name: str) -> str:
+        empty = name in given and given[name][1][:1] == (0,)
+        return wanted.get(name, "nothing") + (" with at least one row" if empty and name in wanted else "")
+
     found = {name: f"{dtype}[{','.join(map(str, shape))}]" for name, (dtype, shape) in given.items()}
     faults = [
-        f"{name} is {found.get(name, 'missing')}, expected {wanted.get(name, 'nothing')}"
+        f"{name} is {found.get(name, 'missing')}, expected {told(name)}"
         for name in {**wanted, **found}
         if name not in wanted or found.get(name) != expected(name)
     ]

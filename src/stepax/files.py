@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["cache_dir", "one_line", "parsed", "read_json", "write_bytes", "write_json", "write_text"]
+__all__ = ["cache_dir", "check_target", "one_line", "parsed", "read_json", "write_bytes", "write_json", "write_text"]
 
 # JSON has no NaN and no infinities: they are written as an object with this one field, ``{"float": "nan"}``, ``"inf"``
 # or ``"-inf"``.
@@ -25,12 +25,38 @@ def cache_dir() -> pathlib.Path:
     return pathlib.Path(os.environ.get("STEPAX_CACHE") or usual).expanduser()
 
 
+def check_target(path: str | os.PathLike) -> None:
+    """Refuses, before there is anything to write, a path at which no file can be.
+
+    Args:
+        path: The file that is to be written.
+
+    Raises:
+        FileNotFoundError: Its folder is not there.
+        NotADirectoryError: What should be its folder is a file.
+        IsADirectoryError: It is a folder itself.
+        PermissionError: Nothing may be written into its folder.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: it is a folder: expected the name of a file")
+    if not path.parent.exists():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write it into")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(f"{path}: {path.parent} is no folder to write it into")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: nothing may be written into the folder {path.parent}")
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a text file in one go: whoever reads it finds the old content or the new, never a part.
 
     Args:
         path: The file.
         text: Its content.
+
+    Raises:
+        OSError: It cannot be written; the message names it.
     """
     write_bytes(path, text.encode("utf-8"))
 
@@ -41,7 +67,11 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     Args:
         path: The file.
         content: Its content.
+
+    Raises:
+        OSError: It cannot be written; the message names it.
     """
+    check_target(path)
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -50,6 +80,11 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # It would name the temporary file, of which nobody knows. The number alone makes it an error of the same class.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,6 +101,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
     Raises:
         TypeError: Something in ``value`` is none of these; the message says where.
+        OSError: It cannot be written; the message names it.
     """
     write_text(path, _lines(_encoded(value)) + "\n")
 

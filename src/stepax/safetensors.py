@@ -12,7 +12,7 @@ import numpy as np
 import safetensors
 from safetensors import numpy as safetensors_numpy
 
-from stepax.files import write_bytes
+from stepax.files import check_target, write_bytes
 
 __all__ = ["Content", "Entry", "Header", "WeightsError", "read", "write"]
 
@@ -99,8 +99,13 @@ def write(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], metadata: M
 
     Raises:
         TypeError: An array holds what the format does not know; the message names it.
-        WeightsError: A name is empty, too long or not printable, or there are too many arrays for one file.
+        WeightsError: There can be no file at the path, such as in a folder that is not there; a name is empty, too
+            long or not printable, or there are too many arrays for one file.
     """
+    try:
+        check_target(path)
+    except OSError as error:
+        raise WeightsError(str(error)) from error
     for name, array in arrays.items():
         if not _is_name(name):
             raise WeightsError(f"the name {_shown(name)}: expected 1 to {LONGEST_NAME} printable characters")

@@ -27,11 +27,11 @@ def call(
     return run
 
 
-def trained(folder: pathlib.Path, *arguments: object) -> pathlib.Path:
+def trained(folder: pathlib.Path, *arguments: object, status: int = 0) -> pathlib.Path:
     """A run made in this process, without figures and TensorBoard."""
     with pytest.raises(SystemExit) as leaving:
         main([str(argument) for argument in ("train", "--out", folder, "--no-figures", "--log", *arguments)])
-    assert not leaving.value.code
+    assert leaving.value.code == status
     return folder
 
 
@@ -51,6 +51,13 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def iris_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """An MLP on a table with three classes."""
     return trained(tmp_path_factory.mktemp("iris") / "run", "--data", "iris", "--dense", 8, "--epochs", 30)
+
+
+@pytest.fixture(scope="session")
+def diverged_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An MLP on a table with three classes, whose steps were so large that no number of it is left."""
+    options = ("--data", "iris", "--dense", 8, "--optimizer", "sgd", "--learning-rate", 1e9, "--epochs", 2)
+    return trained(tmp_path_factory.mktemp("diverged") / "run", *options, status=1)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,14 @@ def test_the_table_has_the_measures_of_every_class(call, iris_run):
         assert shown in done.out
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_run_that_has_diverged_is_measured_with_a_warning(call, diverged_run, form):
+    done = call("evaluate", diverged_run, *form)
+    assert done.status == 0
+    assert "nan" in done.out
+    assert done.err == "warning: for 30 of 30 rows the model has no finite answer: its training may have diverged\n"
+
+
 def test_json_holds_the_numbers_of_the_record(call, iris_run):
     found = json.loads(call("evaluate", iris_run, "--json").out)
     metrics = json.loads((iris_run / "run.json").read_text())["metrics"]

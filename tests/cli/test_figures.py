@@ -1,3 +1,4 @@
+import jax
 import pytest
 from PIL import Image
 
@@ -23,6 +24,16 @@ def test_every_run_has_the_figures_that_show_something(request, tmp_path, fixtur
     for path in paths:
         with Image.open(path) as image:
             assert min(image.size) > 200
+
+
+def test_values_too_large_for_probes_are_told_of(iris_run, tmp_path, capsys):
+    run = open_run(iris_run)
+    dataset = dataset_of(run)
+    params = {**run.state.params, "dense_0": jax.tree.map(lambda leaf: leaf * 1e30, run.state.params["dense_0"])}
+    grown = run._replace(state=run.state._replace(params=params))
+    paths = draw(grown, dataset.train, dataset.test, tmp_path)
+    assert {path.stem for path in paths} == CLASSES
+    assert "warning: representation is left out: the values of dense_0 are too large" in capsys.readouterr().err
 
 
 def test_an_example_that_is_not_there_is_refused(iris_run, tmp_path):

@@ -113,3 +113,11 @@ def test_options_that_do_not_fit_are_refused(call, prices, prices_run, options):
     done = call("predict", prices_run, prices, *options)
     assert done.status == 2
     assert options[0].strip("-") in done.err
+
+
+def test_answers_of_a_run_that_has_diverged_come_with_a_warning(call, diverged_run, tmp_path):
+    rows = sx.data.load("iris").test["x"][:3]
+    np.save(tmp_path / "x.npy", rows)
+    done = call("predict", diverged_run, "x.npy")
+    assert (done.status, done.out.splitlines()[1].split()[2:]) == (0, ["nan"] * 3)
+    assert done.err == "warning: for 3 of 3 rows the model has no finite answer: its training may have diverged\n"

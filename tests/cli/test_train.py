@@ -88,6 +88,19 @@ def test_what_may_not_fit_is_a_warning_with_a_way_out(call, monkeypatch):
     assert "may not fit into memory: try a smaller --batch-size such as " in done.err
 
 
+def test_a_training_that_diverges_is_saved_with_a_warning_and_a_status_of_its_own(call, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).normal(size=(200, 6)), y=np.arange(200) % 3)
+    options = ("--data", "d.npz", "--optimizer", "sgd", "--learning-rate", 1e9, "--epochs", 2, "--log", "--out", "run")
+    done = call("train", *options)
+    assert done.status == 1
+    assert "warning: the loss is not finite since epoch 1: a lower --learning-rate may help\n" in done.err
+    assert "warning: figures that need finite outputs are left out: all but the learning curves\n" in done.err
+    assert "error" not in done.err
+    assert "saved in run:" in done.out
+    assert [path.name for path in (tmp_path / "run" / "figures").iterdir()] == ["learning_curves.png"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.json", "checkpoint", "epochs.jsonl", "figures"}
+
+
 def test_equal_seeds_give_equal_runs_and_others_do_not(call, tmp_path):
     hashes = []
     for i, seed in enumerate([0, 0, 1]):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from stepax.cli.console import print_json, print_tables
+from stepax.cli.finite import note_outputs
 from stepax.cli.measures import loss_name, measures, tables
 from stepax.cli.options import Evaluate
 from stepax.cli.runs import Opened, dataset_of, open_run
@@ -17,14 +18,15 @@ __all__ = ["main", "rows_of"]
 
 
 def main(options: Evaluate) -> None:
-    """Prints the measures of a run on its own test rows, or on other data.
+    """Prints the measures of a run on its own test rows, or on other data; warns of outputs that are not finite.
 
     Raises:
         ValueError: The folder or the data do not fit.
     """
     run = open_run(options.run)
     rows, what = rows_of(run, options.data, options.part)
-    named, _ = measures(run, rows)
+    named, output = measures(run, rows)
+    note_outputs(output)
     if options.json:
         print_json({"run": str(options.run), "data": what, **named})
         return

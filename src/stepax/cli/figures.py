@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 import stepax as sx
 from stepax import plot
+from stepax.cli.console import warn
+from stepax.cli.finite import note_outputs
 from stepax.cli.runs import Opened
 from stepax.data import Scaling
 from stepax.data.dataset import Rows
@@ -22,6 +24,8 @@ EXAMPLES, NUMBERS = 500, 1 << 27
 
 def draw(run: Opened, train: Rows, test: Rows, folder: pathlib.Path, example: int = 0) -> Iterator[pathlib.Path]:
     """Draws every figure that a run has something to show in.
+
+    Of a model whose outputs are not finite that is the learning curves alone; a warning says so.
 
     Args:
         run: The run.
@@ -42,6 +46,9 @@ def draw(run: Opened, train: Rows, test: Rows, folder: pathlib.Path, example: in
     kind = run.plan.subject.kind
     yield plot.save(_curves(run), folder / "learning_curves.png")
     output = sx.predict(run.built.learner, run.state, rows["x"])
+    if not note_outputs(output):
+        warn("figures that need finite outputs are left out: all but the learning curves")
+        return
     if kind in ("classes", "binary"):
         matrix = np.asarray(sx.metrics.confusion_matrix(output, rows))
         yield plot.save(plot.confusion(matrix, run.plan.subject.classes or ()), folder / "confusion_matrix.png")
@@ -102,6 +109,9 @@ def _layers(run: Opened, train: Rows, rows: Rows, folder: pathlib.Path, example:
         return
     fitted = {"input": _scaled(run, first["x"]), **_activations(run, first["x"])}
     tested = {"input": _scaled(run, second["x"]), **_activations(run, second["x"])}
+    if immense := next((name for name in fitted if not _is_bounded(fitted[name], tested[name])), None):
+        warn(f"representation is left out: the values of {immense} are too large to be compared")
+        return
     accuracy = {name: probe_accuracy(fitted[name], first["y"], tested[name], second["y"]) for name in fitted}
     name = "standardized input" if run.plan.network.standardize else "input"
     accuracy = {name: accuracy.pop("input"), **accuracy}
@@ -116,6 +126,12 @@ def _layers(run: Opened, train: Rows, rows: Rows, folder: pathlib.Path, example:
         title=f"From input to answer: example {example}{_label(run, rows, example)}",
     )
     yield plot.save(figure, folder / "representation.png")
+
+
+def _is_bounded(*parts: np.ndarray) -> bool:
+    """Whether the squares of all values, which the probes need, are finite in float32."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(np.isfinite(np.square(part, dtype=np.float32).sum()) for part in parts)
 
 
 def _label(run: Opened, rows: Rows, example: int) -> str:

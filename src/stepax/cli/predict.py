@@ -10,6 +10,7 @@ from rich.table import Table
 import stepax as sx
 from stepax.checks import check_count
 from stepax.cli.console import ERR, OUT
+from stepax.cli.finite import note_outputs
 from stepax.cli.losses import probabilities
 from stepax.cli.options import Predict
 from stepax.cli.plan import Plan
@@ -41,7 +42,9 @@ def main(options: Predict) -> None:
     unexpected = [name for name in inputs.left_out if name not in known]
     if unexpected:
         ERR.print(f"left out, not among the columns of the training: {', '.join(unexpected)}", markup=False)
-    columns = answers(run.plan, inputs, sx.predict(run.built.learner, run.state, inputs.x))
+    output = sx.predict(run.built.learner, run.state, inputs.x)
+    note_outputs(output)
+    columns = answers(run.plan, inputs, output)
     if options.out is not None:
         write(options.out, columns)
         ERR.print(f"{len(inputs.names):,} answers in {options.out}", markup=False)
@@ -108,4 +111,5 @@ def _table(columns: Columns, rows: int, *, hint: bool) -> Table:
 
 def _short(name: str, cell: str) -> str:
     """Probabilities with fewer digits than in a file."""
-    return cell[:-2] if name.startswith("p(") or name == "probability" else cell
+    is_share = name.startswith("p(") or name == "probability"
+    return cell[:-2] if is_share and cell != "nan" else cell

@@ -16,6 +16,7 @@ import numpy as np
 import stepax as sx
 from stepax import logs, processes, progress, record
 from stepax.cli.console import ERR, print_tables, program, python, say, warn
+from stepax.cli.finite import outcome
 from stepax.cli.learners import Built, build, input_scaling, like
 from stepax.cli.measures import flat, loss_name, measures, tables
 from stepax.cli.needs import compiling, note_compiled, worth_watching
@@ -38,8 +39,11 @@ SETTLED = 50
 """Steps after which the running averages of batch normalization stand for the data."""
 
 
-def main(options: Train) -> None:
+def main(options: Train) -> int:
     """Trains, measures, saves and draws.
+
+    Returns:
+        The exit status: 1 where the loss or the parameters of the trained model are not finite, else 0.
 
     Raises:
         ValueError: An option is out of range, unknown, or does not apply; data cannot be learnt from.
@@ -47,8 +51,7 @@ def main(options: Train) -> None:
         KeyboardInterrupt: At Ctrl-C; it says what is kept.
     """
     if options.output.resume is not None:
-        _resume(options, options.output.resume)
-        return
+        return _resume(options, options.output.resume)
     dataset, subject = read(options.data)
     file = fingerprint(subject.data)
     made = plan(options, subject, dataset.train)
@@ -59,15 +62,15 @@ def main(options: Train) -> None:
     made_folder = new_folder(options.output.out, name, overwrite=options.output.overwrite) if processes.first() else ""
     folder = pathlib.Path(processes.told(str(made_folder)) if several else made_folder)
     watch = worth_watching(ready.needed) if options.output.watch is None else options.output.watch == "yes"
-    run = Unfinished(made, file, options.output.log, watch, options.output.figures)
+    run = Unfinished(made, file, options.output.log, watch, options.output.figures, jax.process_count())
     few = options.data.validation is None and len(dataset.train["y"]) < FEWEST
     with _interruptible(folder):
         if processes.first():
             begin(folder, run)
-        _whole(folder, run, dataset, ready, few=few)
+        return _whole(folder, run, dataset, ready, few=few)
 
 
-def _resume(options: Train, folder: pathlib.Path) -> None:
+def _resume(options: Train, folder: pathlib.Path) -> int:
     """Goes on with a run that was cut short."""
     count = replace(Optimization(), processes=options.optimization.processes)
     if options != replace(Train(), output=replace(Output(), resume=folder), optimization=count):
@@ -77,7 +80,7 @@ def _resume(options: Train, folder: pathlib.Path) -> None:
         check_idle("--resume", folder)
     dataset = read_again(folder, run.plan.subject, run.file)
     with _interruptible(folder):
-        _whole(folder, run, dataset, _prepared(run.plan, dataset))
+        return _whole(folder, run, dataset, _prepared(run.plan, dataset))
 
 
 class _Ready(NamedTuple):
@@ -95,8 +98,8 @@ def _prepared(made: Plan, dataset: Dataset) -> _Ready:
     return _Ready(train, validation, built, sx.estimate(built.learner, train, made.course.batch_size))
 
 
-def _whole(folder: pathlib.Path, run: Unfinished, dataset: Dataset, ready: _Ready, *, few: bool = False) -> None:
-    """A run from its first step, or from where it was cut short, to its end."""
+def _whole(folder: pathlib.Path, run: Unfinished, dataset: Dataset, ready: _Ready, *, few: bool = False) -> int:
+    """A run from its first step, or from where it was cut short, to its end. Returns the exit status."""
     made, (train, validation, built, needed) = run.plan, ready
     _announce(
         made, built, {"training": train, "validation": validation, "test": dataset.test}, needed, run.watch, few=few
@@ -108,17 +111,19 @@ def _whole(folder: pathlib.Path, run: Unfinished, dataset: Dataset, ready: _Read
     if jax.process_count() > 1:
         done = done._replace(state=processes.here(done.state))
     if not processes.first():
-        return
+        return 0
     note_compiled(made, run.watch, done.record["seconds"]["compile"])
     opened = Opened(folder, {**done.record, "history": done.history}, made, built, done.state)
     named = measures(opened, dataset.test)[0] if len(dataset.test["x"]) else {}
     record.save(folder, done, {**made.details(), "file": run.file}, metrics=flat(named, "test/"))
     finish(folder)
+    status = outcome(done.history, record.load(folder)["metrics"], done.state)
     if named:
         print_tables(tables(named, "Test rows", loss_name(made)))
     if run.figures:
         _draw(opened, dataset)
     _farewell(folder, done, run)
+    return status
 
 
 @contextlib.contextmanager
