@@ -52,6 +52,22 @@ def test_given_folds_are_kept():
     assert [rows_of(cut.validation, lane) for lane in range(3)] == [[0, 1, 2], [3, 4], [5]]
 
 
+@pytest.mark.parametrize(
+    "labels", [np.arange(37) % 3 == 0, np.repeat([4, -1, 9], [1, 16, 20]), np.array(list("ab" * 20))]
+)
+def test_every_fold_has_its_share_of_each_class(labels):
+    cuts = [
+        sx.folds(numbered(len(labels)), 4, batch_size=8, key=jax.random.key(seed), labels=labels).rows
+        for seed in (0, 0, 1)
+    ]
+    for rows in cuts:
+        for some in (np.full(len(labels), True), *(labels == label for label in np.unique(labels))):
+            sizes = np.bincount(rows[some], minlength=4)
+            assert sizes.max() - sizes.min() <= 1
+    assert (cuts[0] == cuts[1]).all()
+    assert (cuts[0] != cuts[2]).any()
+
+
 def test_a_lane_is_the_training_on_its_own_rows(x64):
     data = batch_of(11)
     cut = sx.folds(data, 3, batch_size=4, key=jax.random.key(0))
@@ -93,6 +109,12 @@ def test_sources_side_by_side_give_every_lane_its_own_batch():
         ({"batch_size": 0}, ValueError, "batch_size: expected at least 1"),
         ({"rows": [0.0] * 6}, TypeError, "rows: expected whole numbers"),
         ({"rows": [0, 1]}, ValueError, r"rows: expected one fold for each of the 6 examples, got shape \(2,\)"),
+        (
+            {"labels": [0, 1]},
+            ValueError,
+            r"labels: expected one class for each of the 6 examples, .*, got the shape \(2,\)",
+        ),
+        ({"labels": [0] * 6, "rows": [0, 1] * 3}, ValueError, "labels: .* and no rows, got them beside rows"),
         ({"rows": [0, 0, 0, 2, 2, 2]}, ValueError, r"rows: expected the folds 0 to 1, each .* got \[0, 2\]"),
     ],
 )

@@ -29,7 +29,15 @@ class Folds(NamedTuple):
     rows: np.ndarray
 
 
-def folds(data: Any, count: int, *, batch_size: int, key: Key, rows: np.ndarray | None = None) -> Folds:
+def folds(
+    data: Any,
+    count: int,
+    *,
+    batch_size: int,
+    key: Key,
+    rows: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> Folds:
     """Cuts data into folds, each of which one lane is measured on and all the others learn from.
 
     The data are kept once, whatever the number of folds.
@@ -41,6 +49,7 @@ def folds(data: Any, count: int, *, batch_size: int, key: Key, rows: np.ndarray 
         key: The root of the folds and of the orders.
         rows: The fold of every example, ``[n]`` whole numbers below ``count``, where they are given; ``None`` draws
             them at random, equal in size.
+        labels: The class of every example, ``[n]``, such as ``data["y"]``: every fold then has its share of each class.
 
     Returns:
         Two sources whose batches are ``[count, batch, …]``.
@@ -48,7 +57,7 @@ def folds(data: Any, count: int, *, batch_size: int, key: Key, rows: np.ndarray 
     Raises:
         TypeError: ``data`` is no dict of arrays of numbers, ``key`` no typed key, or ``rows`` no whole numbers.
         ValueError: There are fewer than two folds, or fewer examples than folds; ``rows`` have another length, name a
-            fold that is none, or leave one empty.
+            fold that is none, or leave one empty; ``labels`` have another shape, or are given beside ``rows``.
     """
     check_key(key)
     examples = check_data(data)
@@ -57,6 +66,13 @@ def folds(data: Any, count: int, *, batch_size: int, key: Key, rows: np.ndarray 
     if count > examples:
         raise ValueError(f"count: expected at most one fold for each of the {examples} examples, got {count}")
     words = np.asarray(jax.random.key_data(key)).tolist()
+    if labels is not None:
+        if rows is not None or np.shape(labels) != (examples,):
+            given = f"the shape {np.shape(labels)}" if rows is None else "them beside rows"
+            raise ValueError(
+                f"labels: expected one class for each of the {examples} examples, and no rows, got {given}"
+            )
+        rows = _stratified(np.asarray(labels), count, words)
     if rows is None:
         rows = np.random.Generator(np.random.PCG64(words)).permutation(np.arange(examples) % count)
     rows = _checked(rows, count, examples)
@@ -68,6 +84,15 @@ def folds(data: Any, count: int, *, batch_size: int, key: Key, rows: np.ndarray 
 
     validation = [np.flatnonzero(rows == fold) for fold in range(count)]
     return Folds(_rows(data, batch_size, orders), _rows(data, batch_size, lambda epoch: validation), rows)
+
+
+def _stratified(labels: np.ndarray, count: int, words: list[int]) -> np.ndarray:
+    """Folds at random, of one size, each with as many examples of a class as any other, but for one."""
+    shuffled = np.random.Generator(np.random.PCG64(words)).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    rows = np.empty(len(labels), np.int32)
+    rows[by_class] = np.arange(len(labels)) % count  # dealt out like cards
+    return rows
 
 
 def _checked(rows: Any, count: int, examples: int) -> np.ndarray:
