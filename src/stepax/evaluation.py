@@ -17,6 +17,7 @@ from stepax.loop import Chunks, capacity, taken
 from stepax.placement import Beside, mesh_of, next_of
 from stepax.processes import fetched
 from stepax.source import Source, Stream, example, in_order
+from stepax.stream_labels import labelled
 from stepax.typing import Array, Key, Metrics, Tree
 
 __all__ = ["Evaluation", "evaluate", "missing", "plain", "predict", "rehearse"]
@@ -54,8 +55,6 @@ class Evaluation:
             program = _whole(self._learner, source.take)
             return program(state, self._beside(state, self._order), jnp.int32(source.length), key)
         if self._checked is None:
-            from stepax.data.stream_labels import labelled
-
             self._checked = labelled(source, self._learner, state)
         source = self._checked
         mesh, totals, number = mesh_of(state), None, 0

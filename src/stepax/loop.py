@@ -20,6 +20,7 @@ from stepax.memory import Memory
 from stepax.placement import Beside, mesh_of, next_of, stacked
 from stepax.processes import agreed, fetched, is_shared
 from stepax.source import Source, Stream, Take
+from stepax.stream_labels import labelled
 from stepax.typing import Metrics, Tree
 
 __all__ = ["Chunk", "Chunks", "capacity", "chunk_program", "copied", "epochs", "taken"]
@@ -73,8 +74,6 @@ def epochs(
     _check_source(source)
     check_count("room", room)
     if isinstance(source, Stream):
-        from stepax.data.stream_labels import labelled
-
         source = labelled(source, learner, state)
     if chunk is not None:
         check_count("chunk", chunk)

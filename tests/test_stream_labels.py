@@ -8,7 +8,7 @@ from tests.transforms.learners import mlp, start
 
 import stepax as sx
 from stepax.data import stream
-from stepax.data.stream_labels import class_count, labelled
+from stepax.stream_labels import class_count, labelled
 
 KEY = jax.random.key(3)
 
