@@ -1,10 +1,30 @@
-"""Data sets by name or path, the scaling of their columns, and streams of data larger than memory."""
+"""Data sets by name or path, the scaling of their columns, texts, and streams of data larger than memory."""
 
+from stepax.data.chorales import chorales
+from stepax.data.corpora import corpus, sentences
 from stepax.data.dataset import Dataset
 from stepax.data.idx import read_idx
+from stepax.data.labelled import Sentences
 from stepax.data.load import load, names
 from stepax.data.scaling import Scaling, min_max, standardization
 from stepax.data.stream import stream
+from stepax.data.texts import labelled_texts, text
 from stepax.files import cache_dir
 
-__all__ = ["Dataset", "Scaling", "cache_dir", "load", "min_max", "names", "read_idx", "standardization", "stream"]
+__all__ = [
+    "Dataset",
+    "Scaling",
+    "Sentences",
+    "cache_dir",
+    "chorales",
+    "corpus",
+    "labelled_texts",
+    "load",
+    "min_max",
+    "names",
+    "read_idx",
+    "sentences",
+    "standardization",
+    "stream",
+    "text",
+]

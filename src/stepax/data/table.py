@@ -86,17 +86,22 @@ def _inputs(
     return inputs
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, encoding: str = "utf-8-sig") -> Table:
     """The cells of a CSV file, without blanks around them.
 
     Semicolons or tabs separate them where the header has no commas.
 
+    Args:
+        path: The file.
+        encoding: How its bytes stand for characters. That of the default is UTF-8 without the byte-order mark that
+            spreadsheets write, which would become part of the first name.
+
     Raises:
         ValueError: It is no table with a name for each column and a cell for each name; the message says where.
     """
-    rows, lines = _cells(path, ",")
+    rows, lines = _cells(path, ",", encoding)
     if rows and len(rows[0]) == 1:
-        rows, lines = next((_cells(path, mark) for mark in ";\t" if mark in rows[0][0]), (rows, lines))
+        rows, lines = next((_cells(path, mark, encoding) for mark in ";\t" if mark in rows[0][0]), (rows, lines))
     if len(rows) < 2:
         raise ValueError(
             f"{path} has {'a header and no rows' if rows else 'no lines'}: expected a header and at least one row"
@@ -105,11 +110,10 @@ def read_table(path: Path) -> Table:
     return Table(tuple(rows[0]), rows[1:], lines[1:])
 
 
-def _cells(path: Path, delimiter: str) -> tuple[list[list[str]], list[int]]:
+def _cells(path: Path, delimiter: str, encoding: str) -> tuple[list[list[str]], list[int]]:
     """The cells of every row that has any, and the line where each row ends."""
     rows, lines = [], []
-    # utf-8-sig drops the byte-order mark that spreadsheets write, which would become part of the first name.
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding=encoding) as file:
         # strict: a quote that is never closed would otherwise swallow the rest of the file into one cell.
         reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
         try:
@@ -120,7 +124,8 @@ def _cells(path: Path, delimiter: str) -> tuple[list[list[str]], list[int]]:
         except csv.Error as error:
             raise ValueError(f"{path}, line {reader.line_num}: not a CSV table ({error})") from error
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text ({error}): save it with this encoding") from error
+            name = "UTF-8" if encoding == "utf-8-sig" else encoding
+            raise ValueError(f"{path} is not {name} text ({error}): save it with this encoding") from error
     return rows, lines
 
 
