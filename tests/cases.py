@@ -108,6 +108,16 @@ def counting() -> dict[str, np.ndarray]:
     return {"x": tokens[:, :-1].astype(np.int32), "y": tokens[:, 1:].astype(np.int32), "weight": weight}
 
 
+def reversing() -> dict[str, Any]:
+    """Sources of three tokens, the last of some missing; the target says them backwards, a first one given."""
+    random = np.random.default_rng(0)
+    source = random.integers(1, 4, (12, 3)).astype(np.int32)
+    source[::3, 2] = 0
+    y = source[:, ::-1].copy()
+    target = np.concatenate([np.full((12, 1), 4, np.int32), y[:, :-1]], 1)
+    return {"x": {"source": source, "target": target}, "y": y}
+
+
 MESH = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 ACCURACY = {"accuracy": sx.metrics.accuracy}
 
@@ -190,6 +200,12 @@ CASES = {
     "decoder": Case(
         lambda: _supervised(sx.nn.Decoder(5, 8, 2, 2, 4), sx.losses.cross_entropy, 0.02, **ACCURACY),
         counting(),
+        _accurate,
+        200,
+    ),
+    "transformer": Case(
+        lambda: _supervised(sx.nn.Transformer(4, 5, 8, 1, 2, 3), sx.losses.cross_entropy, 0.02, **ACCURACY),
+        reversing(),
         _accurate,
         200,
     ),

@@ -19,19 +19,18 @@ def layers(kind, **settings):
     return module, module.init(jax.random.key(0), X)
 
 
+def own_name(name):
+    """A parameter of PyTorch's under its name here."""
+    what, direction = name.rsplit("_l", 1)
+    layer, backward = direction.removesuffix("_reverse"), direction.endswith("_reverse")
+    names = {"weight_ih": "kernel", "weight_hh": "recurrent_kernel", "bias_ih": "bias", "bias_hh": "recurrent_bias"}
+    return f"{'backward' if backward else 'forward'}_{layer}_{names[what]}"
+
+
 def copied_to_torch(torch, kind, params, **settings):
     theirs = getattr(torch.nn, kind)(2, 4, batch_first=True, **settings)
     for name, parameter in theirs.named_parameters():
-        what, direction = name.rsplit("_l", 1)
-        layer, backward = direction.removesuffix("_reverse"), direction.endswith("_reverse")
-        prefix = f"{'backward' if backward else 'forward'}_{layer}"
-        names = {
-            "weight_ih": f"{prefix}_kernel",
-            "weight_hh": f"{prefix}_recurrent_kernel",
-            "bias_ih": f"{prefix}_bias",
-            "bias_hh": f"{prefix}_recurrent_bias",
-        }
-        value = params.get(names[what])
+        value = params.get(own_name(name))
         value = np.zeros(tuple(parameter.shape), np.float32) if value is None else np.asarray(value).T
         with torch.no_grad():
             parameter.copy_(torch.tensor(value))
@@ -50,13 +49,16 @@ def test_outputs_gradients_and_states_are_those_of_pytorch(kind, settings, torch
     outputs, last = theirs(tx)
     torch.sin(outputs).sum().backward()
 
-    def loss(x):
-        outputs, states = module.apply(variables, x)
+    def loss(params, x):
+        outputs, states = module.apply({"params": params}, x)
         return jnp.sin(outputs).sum(), (outputs, states)
 
-    gradient, (ours, states) = jax.jit(jax.grad(loss, has_aux=True))(X)
+    (by_params, by_x), (ours, states) = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(variables["params"], X)
     np.testing.assert_allclose(ours, outputs.detach(), 1e-5, 1e-5)
-    np.testing.assert_allclose(gradient, tx.grad, 1e-4, 1e-5)
+    np.testing.assert_allclose(by_x, tx.grad, 1e-4, 1e-5)
+    for name, parameter in theirs.named_parameters():
+        if own_name(name) in by_params:
+            np.testing.assert_allclose(by_params[own_name(name)].T, parameter.grad, 1e-4, 1e-5, err_msg=name)
     last = last if kind == "LSTM" else (last,)
     for i, state in enumerate(states):
         for a, b in zip(state if kind == "LSTM" else (state,), last, strict=True):

@@ -1,60 +1,56 @@
-"""Blocks equal PyTorch's layer, and the decoder sees no later token."""
+"""Transformers are PyTorch's; no token sees a later one; what is masked is as if removed; reading goes on in parts."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from tests.nn.test_block import names
 
 import stepax as sx
+from stepax.nn import positions
 
 X = np.random.default_rng(0).normal(size=(2, 6, 8)).astype(np.float32)
 TOKENS = np.random.default_rng(0).integers(0, 11, size=(2, 6))
+PAIRS = {"source": np.where(np.arange(6) < [[6], [4]], TOKENS % 10 + 1, 0), "target": TOKENS[:, :5] % 7}
+POSITIONS = {"learned": positions.learned(), "sinusoidal": positions.sinusoidal(), "rotary": positions.rotary()}
+STACKS = {"unrolled": sx.nn.unrolled(), "scanned": sx.nn.scanned()}
+KINDS = [pytest.param(places, stack, id=f"{p}-{s}") for p, places in POSITIONS.items() for s, stack in STACKS.items()]
+LEFT = np.arange(6) >= np.array([[0], [2]])
+# On the left, on the right, and between.
+MASK = np.array([[0, 0, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 1, 0, 1, 1, 0]], bool)
+THREE = np.random.default_rng(1).integers(0, 11, size=(3, 6))
 
 
-def drawn(module, *inputs):
+def drawn(module, *inputs, dtype=np.float32):
     """Parameters away from the zeros and ones that some start at."""
-    variables = module.init(jax.random.key(0), *inputs)
-    keys = iter(jax.random.split(jax.random.key(1), 100))
-    return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(keys), leaf.shape), variables)
+
+    @jax.jit
+    def draw(key):
+        variables = module.init(key, *inputs)
+        keys = iter(jax.random.split(jax.random.key(1), 100))
+        return jax.tree.map(
+            lambda leaf: leaf.astype(dtype) + 0.3 * jax.random.normal(next(keys), leaf.shape, dtype), variables
+        )
+
+    return draw(jax.random.key(0))
 
 
-@pytest.mark.parametrize("causal", [False, True])
-def test_a_block_is_pytorchs_layer(causal, torch):
-    block = sx.nn.Block(2, causal)
-    variables = drawn(block, X)
-    params = jax.tree.map(lambda leaf: torch.tensor(np.asarray(leaf).T.copy()), variables["params"])
-    theirs = torch.nn.TransformerEncoderLayer(
-        8, 2, 32, 0.0, lambda x: torch.nn.functional.gelu(x, approximate="tanh"), batch_first=True, norm_first=True
-    ).train()
-    names = {
-        "self_attn.in_proj_weight": params["attention"]["qkv"]["kernel"],
-        "self_attn.in_proj_bias": params["attention"]["qkv"]["bias"],
-        "self_attn.out_proj.weight": params["attention"]["out"]["kernel"],
-        "self_attn.out_proj.bias": params["attention"]["out"]["bias"],
-        "linear1.weight": params["dense_in"]["kernel"],
-        "linear1.bias": params["dense_in"]["bias"],
-        "linear2.weight": params["dense_out"]["kernel"],
-        "linear2.bias": params["dense_out"]["bias"],
-        "norm1.weight": params["norm_1"]["scale"],
-        "norm1.bias": params["norm_1"]["bias"],
-        "norm2.weight": params["norm_2"]["scale"],
-        "norm2.bias": params["norm_2"]["bias"],
-    }
-    theirs.load_state_dict(names)
-    padding = np.arange(6) < np.array([[6], [4]])
-    hidden = torch.tensor(~padding)
-    later = torch.triu(torch.ones(6, 6, dtype=torch.bool), 1) if causal else None
-    tx = torch.tensor(X, requires_grad=True)
-    y = theirs(tx, src_mask=later, src_key_padding_mask=hidden)
-    torch.sin(y[torch.tensor(padding)]).sum().backward()
+def extended(module, variables, tokens, state, parts, mask=None):
+    """The logits of tokens that are read in parts."""
+    step = jax.jit(functools.partial(module.apply, variables, method="extend"))
+    outputs, at = [], 0
+    for time in parts:
+        part = slice(at, at + time)
+        logits, state = step(tokens[:, part], state, None if mask is None else mask[:, part])
+        outputs.append(logits)
+        at += time
+    return jnp.concatenate(outputs, 1), state
 
-    def loss(x):
-        y = block.apply(variables, x, mask=padding)
-        return jnp.where(padding[..., None], jnp.sin(y), 0).sum(), y
 
-    gradient, ours = jax.jit(jax.grad(loss, has_aux=True))(X)
-    np.testing.assert_allclose(ours[padding], y.detach().numpy()[padding], 1e-4, 1e-4)
-    np.testing.assert_allclose(gradient, tx.grad, 1e-3, 1e-4)
+# What no later token changes, and what is not there.
 
 
 def test_the_decoder_sees_no_later_token():
@@ -69,6 +65,64 @@ def test_the_decoder_sees_no_later_token():
     assert (np.abs(logits - other)[:, 3:].max(-1) > 1e-4).all()
 
 
+def test_the_transformers_target_sees_no_later_token_and_all_of_the_source():
+    model = sx.nn.Transformer(11, 7, 8, 1, 2, 6)
+    variables = drawn(model, PAIRS)
+    logits = model.apply(variables, PAIRS)
+    assert logits.shape == (2, 5, 7)
+    target = PAIRS["target"].copy()
+    target[:, 3] = (target[:, 3] + 1) % 7
+    other = model.apply(variables, {**PAIRS, "target": target})
+    np.testing.assert_array_equal(logits[:, :3], other[:, :3])
+    assert (np.abs(logits - other)[:, 3:].max(-1) > 1e-4).all()
+    source = PAIRS["source"].copy()
+    source[:, 3] = source[:, 3] % 10 + 1
+    assert (np.abs(logits - model.apply(variables, {**PAIRS, "source": source})).max(-1) > 1e-4).all()
+
+
+@pytest.mark.parametrize("kind", [sx.nn.Decoder, sx.nn.Encoder])
+@pytest.mark.parametrize("places", POSITIONS.values(), ids=POSITIONS)
+def test_a_masked_token_is_as_if_removed(places, kind, x64):
+    model = kind(11, 8, 2, 2, 6, positions=places)
+    variables = drawn(model, THREE, dtype=np.float64)
+    # What stands there may be no token at all.
+    output = jax.jit(lambda x: model.apply(variables, x, mask=MASK))(np.where(MASK, THREE, 99))
+    assert np.isfinite(output).all()
+    for row in range(3):
+        alone = jax.jit(model.apply)(variables, THREE[row : row + 1, MASK[row]])
+        np.testing.assert_allclose(output[row, MASK[row]], alone[0], 1e-9, 1e-11)
+
+
+def test_padding_of_the_source_is_as_if_removed(x64):
+    model = sx.nn.Transformer(11, 7, 8, 2, 2, 6)
+    variables = drawn(model, PAIRS, dtype=np.float64)
+    logits = model.apply(variables, PAIRS)
+    short = {"source": PAIRS["source"][1:, :4], "target": PAIRS["target"][1:]}
+    np.testing.assert_allclose(logits[1], model.apply(variables, short)[0], 1e-9, 1e-11)
+    # Not so if there is none.
+    every = model.clone(padding=None)
+    assert not np.allclose(every.apply(variables, PAIRS)[1], logits[1])
+
+
+def test_sequences_without_anything_real_give_finite_numbers_and_gradients():
+    mask = np.array([[1] * 6, [0] * 6], bool)
+    cases = [
+        (sx.nn.Decoder(11, 8, 1, 2, 6), TOKENS, {"mask": mask}),
+        (sx.nn.Encoder(11, 8, 1, 2, 6), TOKENS, {"mask": mask}),
+        (sx.nn.Transformer(11, 7, 8, 1, 2, 6), {**PAIRS, "source": PAIRS["source"] * mask}, {}),
+    ]
+    for model, x, settings in cases:
+        variables = drawn(model, x)
+
+        def loss(variables, model=model, x=x, settings=settings):
+            output = model.apply(variables, x, **settings)
+            return jnp.sin(output).sum(), output
+
+        gradients, output = jax.jit(jax.grad(loss, has_aux=True))(variables)
+        assert np.isfinite(output).all()
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
 def test_a_shorter_sequence_gives_the_same_logits():
     decoder = sx.nn.Decoder(11, 8, 1, 2, 6)
     variables = drawn(decoder, TOKENS)
@@ -76,41 +130,281 @@ def test_a_shorter_sequence_gives_the_same_logits():
     np.testing.assert_allclose(short, decoder.apply(variables, TOKENS)[:, :4], 1e-5, 1e-5)
 
 
-def test_dropout_only_in_training():
-    decoder = sx.nn.Decoder(11, 8, 1, 2, 6, dropout=0.5)
+# Reading in parts.
+
+
+@pytest.mark.parametrize(("places", "stack"), KINDS)
+def test_reading_in_parts_equals_reading_at_once(places, stack, x64):
+    decoder = sx.nn.Decoder(11, 8, 2, 2, 7, positions=places, stack=stack)
+    variables = drawn(decoder, TOKENS, dtype=np.float64)
+    whole = jax.jit(decoder.apply)(variables, TOKENS)
+    for parts in ((1,) * 6, (4, 1, 1)):
+        logits, state = extended(decoder, variables, TOKENS, decoder.start(2), parts)
+        np.testing.assert_allclose(logits, whole, 1e-10, 1e-11)
+    assert state.length == 6
+    assert jax.eval_shape(lambda: state) == jax.eval_shape(lambda: decoder.start(2))
+    # Prompts of several lengths, each as if it were alone.
+    logits, _ = extended(decoder, variables, np.where(LEFT, TOKENS, 0), decoder.start(2), (4, 1, 1), LEFT)
+    alone = jax.jit(decoder.apply)(variables, TOKENS[1:, 2:])
+    np.testing.assert_allclose(logits[0], whole[0], 1e-10, 1e-11)
+    np.testing.assert_allclose(logits[1, 2:], alone[0], 1e-10, 1e-11)
+
+
+@pytest.mark.parametrize(("places", "stack"), KINDS)
+def test_the_transformer_writes_in_parts_what_it_computes_at_once(places, stack, x64):
+    model = sx.nn.Transformer(11, 7, 8, 2, 2, 6, positions=places, stack=stack)
+    variables = drawn(model, PAIRS, dtype=np.float64)
+    state = jax.jit(functools.partial(model.apply, variables, method="encode"))(PAIRS["source"])
+    logits, after = extended(model, variables, PAIRS["target"], state, (2, 1, 1, 1))
+    np.testing.assert_allclose(logits, jax.jit(model.apply)(variables, PAIRS), 1e-10, 1e-11)
+    assert jax.eval_shape(lambda: after) == jax.eval_shape(lambda: state)
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_a_states_rows_can_be_told_and_chosen(stack):
+    model = sx.nn.Transformer(11, 7, 8, 2, 2, 6, stack=stack)
+    variables = drawn(model, PAIRS)
+
+    @jax.jit
+    def encoded(source):
+        return model.apply(variables, source, method="encode")
+
+    def axis(one, two):
+        return next((i for i, (a, b) in enumerate(zip(one.shape, two.shape, strict=True)) if a != b), None)
+
+    def turned(leaf, one, two):
+        i = axis(one, two)
+        return leaf if i is None else jnp.flip(leaf, i)
+
+    extend = jax.jit(functools.partial(model.apply, variables, method="extend"))
+    shapes = [jax.eval_shape(encoded, jnp.zeros((rows, 6), int)) for rows in (1, 2)]
+    _, state = extend(PAIRS["target"][:, :1], encoded(PAIRS["source"]))
+    one, _ = extend(PAIRS["target"][:, 1:2], state)
+    other, _ = extend(PAIRS["target"][::-1, 1:2], jax.tree.map(turned, state, *shapes))
+    np.testing.assert_allclose(one, other[::-1], 1e-6, 1e-6)
+
+
+def test_reading_is_the_body_of_a_loop():
+    decoder = sx.nn.Decoder(11, 8, 2, 2, 6)
     variables = drawn(decoder, TOKENS)
-    runs = [decoder.apply(variables, TOKENS, True, rngs={"dropout": jax.random.key(i)}) for i in (0, 0, 1)]
-    np.testing.assert_array_equal(runs[0], runs[1])
-    assert not np.allclose(runs[0], runs[2])
-    plain = sx.nn.Decoder(11, 8, 1, 2, 6).apply(variables, TOKENS)
-    np.testing.assert_array_equal(decoder.apply(variables, TOKENS), plain)
+
+    def step(state, tokens):
+        logits, state = decoder.apply(variables, tokens[:, None], state, method="extend")
+        return state, logits[:, 0]
+
+    _, logits = jax.jit(lambda tokens: jax.lax.scan(step, decoder.start(2), tokens.T))(jnp.asarray(TOKENS))
+    np.testing.assert_allclose(np.moveaxis(logits, 0, 1), decoder.apply(variables, TOKENS), 1e-5, 1e-5)
 
 
-def test_bad_sizes_are_named():
-    with pytest.raises(ValueError, match=r"tokens: expected \[batch, time\] with at most 5 steps \(the context\)"):
-        sx.nn.Decoder(11, 8, 1, 2, 5).init(jax.random.key(0), TOKENS)
-    with pytest.raises(ValueError, match="heads: 3 heads do not divide a width of 8"):
-        sx.nn.Attention(3).init(jax.random.key(0), X)
+def test_beyond_the_context_is_an_error_or_where_nobody_looks_nan():
+    decoder = sx.nn.Decoder(11, 8, 1, 2, 6)
+    variables = drawn(decoder, TOKENS)
+    _, state = decoder.apply(variables, TOKENS[:, :5], decoder.start(2), method="extend")
+    with pytest.raises(ValueError, match=r"tokens: the state holds 5 of at most 6 tokens \(the context\), and has no"):
+        decoder.apply(variables, TOKENS[:, :2], state, method="extend")
+    with pytest.raises(ValueError, match=r"at most 6 steps \(the context\), got \(2, 7\)"):
+        decoder.apply(variables, np.zeros((2, 7), int), decoder.start(2), method="extend")
+    with pytest.raises(ValueError, match="state: expected one of a batch of 1 and a context of 6, got"):
+        decoder.apply(variables, TOKENS[:1, :1], state, method="extend")
+    extend = jax.jit(functools.partial(decoder.apply, variables, method="extend"))
+    logits, state = extend(TOKENS[:, :1], state)
+    assert np.isfinite(logits).all()
+    for _ in range(2):
+        logits, state = extend(TOKENS[:, :1], state)
+        assert np.isnan(logits).all()
+
+
+# PyTorch.
+
+
+def test_the_whole_is_pytorchs(torch):
+    model = sx.nn.Transformer(11, 7, 8, 2, 2, 6, residual=sx.nn.post_norm, activation=jax.nn.relu)
+    params = drawn(model, PAIRS)["params"]
+    theirs = torch.nn.Transformer(8, 2, 2, 2, 32, 0.0, batch_first=True).train()
+    values = {}
+    for side in ("encoder", "decoder"):
+        for i in range(2):
+            layer = names(params[side][f"block_{i}"])
+            values |= {f"{side}.layers.{i}.{name}": value for name, value in layer.items()}
+        values[f"{side}.norm.weight"] = params[side]["norm"]["scale"]
+        values[f"{side}.norm.bias"] = params[side]["norm"]["bias"]
+    theirs.load_state_dict({name: torch.tensor(np.asarray(value).copy()) for name, value in values.items()})
+
+    def embedded(side, tokens):
+        own = params[side]
+        return torch.tensor(np.asarray(own["tokens"][tokens] + own["places"][None, : tokens.shape[1]]))
+
+    hidden = torch.tensor(PAIRS["source"] == 0)
+    y = theirs(
+        embedded("encoder", PAIRS["source"]), embedded("decoder", PAIRS["target"]),
+        tgt_mask=torch.triu(torch.ones(5, 5, dtype=torch.bool), 1),
+        src_key_padding_mask=hidden, memory_key_padding_mask=hidden,
+    )  # fmt: skip
+    logits = y.detach().numpy() @ np.asarray(params["decoder"]["head"]["kernel"])
+    np.testing.assert_allclose(model.apply({"params": params}, PAIRS), logits, 1e-5, 2e-5)
+
+
+# In training, and elsewhere.
+
+
+def test_dropout_only_in_training():
+    for settings in ({"dropout": 0.5}, {"attention_dropout": 0.5}):
+        decoder = sx.nn.Decoder(11, 8, 1, 2, 6, **settings)
+        variables = drawn(decoder, TOKENS)
+        runs = [decoder.apply(variables, TOKENS, True, rngs={"dropout": jax.random.key(i)}) for i in (0, 0, 1)]
+        np.testing.assert_array_equal(runs[0], runs[1])
+        assert not np.allclose(runs[0], runs[2])
+        plain = sx.nn.Decoder(11, 8, 1, 2, 6).apply(variables, TOKENS)
+        np.testing.assert_array_equal(decoder.apply(variables, TOKENS), plain)
+
+
+def test_without_biases_and_with_tied_vectors_as_in_gpt(x64):
+    decoder = sx.nn.Decoder(11, 8, 2, 2, 6, use_bias=False, tied=True)
+    variables = drawn(decoder, TOKENS, dtype=np.float64)
+    assert set(variables["params"]) == {"tokens", "places", "block_0", "block_1", "norm"}
+    assert not any("bias" in str(path) for path, _ in jax.tree_util.tree_leaves_with_path(variables))
+    params = dict(variables["params"])
+    head = {"kernel": params["tokens"].T}
+    same = sx.nn.Decoder(11, 8, 2, 2, 6, use_bias=False).apply({"params": {**params, "head": head}}, TOKENS)
+    np.testing.assert_allclose(decoder.apply(variables, TOKENS), same, 1e-10)
+    read, _ = decoder.apply(variables, TOKENS, decoder.start(2), method="extend")
+    np.testing.assert_allclose(read, same, 1e-10)
+
+
+def test_first_values_as_in_gpt():
+    normal = jax.nn.initializers.normal
+    decoder = sx.nn.Decoder(64, 64, 2, 4, 32, kernel_init=normal(0.02), residual_init=normal(0.01))
+    params = decoder.init(jax.random.key(0), np.zeros((1, 4), int))["params"]
+    block = params["block_1"]
+    for kernel in (block["attention"]["qkv"], block["dense_in"], params["head"]):
+        np.testing.assert_allclose(kernel["kernel"].std(), 0.02, 0.05)
+    for kernel in (block["attention"]["out"], block["dense_out"]):
+        np.testing.assert_allclose(kernel["kernel"].std(), 0.01, 0.05)
+    np.testing.assert_allclose(params["tokens"].std(), 0.02, 0.05)
+
+
+def test_weights_can_be_looked_at():
+    for stack, shape in ((sx.nn.unrolled(), (2, 2, 5, 6)), (sx.nn.scanned(), (2, 2, 2, 5, 6))):
+        model = sx.nn.Transformer(11, 7, 8, 2, 2, 6, stack=stack)
+        variables = model.init(jax.random.key(0), PAIRS)
+        assert set(variables) == {"params"}
+        logits, kept = model.apply(variables, PAIRS, mutable="attention")
+        layers = kept["attention"]["decoder"]
+        (weights,) = layers["blocks" if "blocks" in layers else "block_1"]["cross"]["weights"]
+        assert weights.shape == shape
+        np.testing.assert_allclose(weights.sum(-1), 1, 1e-5)
+        np.testing.assert_array_equal(weights[..., 1, :, :, 4:], 0)
+        np.testing.assert_allclose(logits, model.apply(variables, PAIRS), 1e-6, 1e-6)
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=str)
+def test_jit_vmap_and_half_precision(stack, dtype):
+    model = sx.nn.Decoder(11, 8, 2, 2, 6, positions=positions.rotary(), stack=stack)
+    exact = drawn(model, TOKENS)
+    variables = jax.tree.map(lambda leaf: leaf.astype(dtype), exact)
+    logits = jax.jit(model.apply)(variables, TOKENS)
+    assert logits.dtype == dtype
+    tolerance = 1e-4 if dtype == jnp.float32 else 0.5
+    np.testing.assert_allclose(logits.astype(np.float32), model.apply(exact, TOKENS), 0, tolerance)
+    lanes = jax.vmap(lambda tokens: model.apply(variables, tokens[None])[0])(jnp.asarray(TOKENS))
+    np.testing.assert_allclose(lanes.astype(np.float32), logits.astype(np.float32), 0, tolerance)
+    read, _ = model.apply(variables, TOKENS, model.start(2), method="extend")
+    assert read.dtype == dtype
+    np.testing.assert_allclose(read.astype(np.float32), logits.astype(np.float32), 0, tolerance)
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_reading_lowers_for_every_platform(stack):
+    model = sx.nn.Transformer(11, 7, 8, 1, 2, 6, positions=positions.rotary(), stack=stack)
+    variables = model.init(jax.random.key(0), PAIRS)
+
+    def translated(variables, source, tokens):
+        state = model.apply(variables, source, method="encode")
+        return model.apply(variables, tokens, state, method="extend")
+
+    arguments = variables, jnp.asarray(PAIRS["source"]), jnp.asarray(PAIRS["target"])
+    exported = jax.export.export(jax.jit(translated), platforms=("cpu", "cuda", "tpu"))(*arguments)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+
+
+@pytest.mark.parametrize(
+    ("model", "batch"),
+    [
+        (sx.nn.Decoder(11, 8, 1, 2, 6, 0.1, stack=sx.nn.scanned(remat=True)), {"x": TOKENS, "y": TOKENS}),
+        (sx.nn.Transformer(11, 7, 8, 1, 2, 6, 0.1), {"x": PAIRS, "y": PAIRS["target"]}),
+    ],
+    ids=["decoder", "transformer"],
+)
+def test_each_learns(model, batch):
+    learner = sx.supervised(model, sx.losses.cross_entropy, optax.adam(0.03))
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    first = learner.evaluate(state, batch, jax.random.key(1))["loss"]
+    step = jax.jit(learner.step)
+    for _ in range(30):
+        state, _ = step(state, batch)
+    assert learner.evaluate(state, batch, jax.random.key(1))["loss"] < 0.7 * first
+
+
+# What is refused.
+
+
+def test_tokens_outside_of_the_vocabulary():
+    decoder = sx.nn.Decoder(11, 8, 1, 2, 6)
+    variables = drawn(decoder, TOKENS)
+    wrong = TOKENS.copy()
+    wrong[0, 2] = 11
+    with pytest.raises(ValueError, match=r"tokens: expected tokens from 0 to 10 \(the vocabulary\), got 11"):
+        decoder.apply(variables, wrong)
+    with pytest.raises(ValueError, match=r"tokens: expected tokens from 0 to 10 \(the vocabulary\), got -1"):
+        decoder.apply(variables, np.where(TOKENS[0, 0] == TOKENS, -1, TOKENS), decoder.start(2), method="extend")
+    model = sx.nn.Transformer(11, 7, 8, 1, 2, 6)
+    with pytest.raises(ValueError, match=r"target: expected tokens from 0 to 6 \(the vocabulary\), got"):
+        model.init(jax.random.key(0), {**PAIRS, "target": PAIRS["target"] + 7})
+    logits = jax.jit(decoder.apply)(variables, wrong)
+    assert np.isnan(logits[0]).all()
+    assert np.isfinite(logits[1]).all()
+    # Not where nothing is real.
+    mask = np.ones((2, 6), bool)
+    mask[0, 2] = False
+    assert np.isfinite(decoder.apply(variables, wrong, mask=mask)).all()
 
 
 @pytest.mark.parametrize(
     ("module", "x", "error", "message"),
     [
-        (sx.nn.Attention(0), X, ValueError, "heads: expected at least 1, got 0"),
-        (sx.nn.Attention(2.0), X, TypeError, "heads: expected a whole number"),
-        (sx.nn.Attention(2, dropout=1.5), X, ValueError, r"dropout: expected a number in \[0, 1\), got 1\.5"),
-        (sx.nn.Attention(2), X[0], ValueError, r"x: expected sequences of shape \[batch, time, width\], got"),
-        (sx.nn.Block(2), X[0], ValueError, r"x: expected sequences of shape \[batch, time, width\], got"),
-        (sx.nn.Block(2, expansion=0), X, ValueError, "expansion: expected at least 1, got 0"),
-        (sx.nn.Block(2, activation="relu"), X, TypeError, "activation: expected a function such as"),
         (sx.nn.Decoder(0), TOKENS, ValueError, "vocabulary: expected at least 1, got 0"),
+        (sx.nn.Decoder(None), TOKENS, TypeError, "vocabulary: expected a whole number, got NoneType"),
         (sx.nn.Decoder(11, 0), TOKENS, ValueError, "features: expected at least 1, got 0"),
+        (sx.nn.Decoder(11, 8, heads=3), TOKENS, ValueError, "heads: 3 heads do not divide a width of 8"),
         (sx.nn.Decoder(11, layers=-1), TOKENS, ValueError, "layers: expected at least 0, got -1"),
         (sx.nn.Decoder(11, heads=0), TOKENS, ValueError, "heads: expected at least 1, got 0"),
         (sx.nn.Decoder(11, context=0), TOKENS, ValueError, "context: expected at least 1, got 0"),
+        (
+            sx.nn.Decoder(11, context=5),
+            TOKENS,
+            ValueError,
+            r"tokens: expected \[batch, time\] with at most 5 steps",
+        ),
         (sx.nn.Decoder(11, dropout=1.5), TOKENS, ValueError, r"dropout: expected a number in \[0, 1\), got 1\.5"),
+        (
+            sx.nn.Decoder(11, attention_dropout=-1),
+            TOKENS,
+            ValueError,
+            r"dropout: expected a number in \[0, 1\)",
+        ),
+        (sx.nn.Decoder(11, positions="rotary"), TOKENS, TypeError, "positions: expected Positions such as"),
+        (sx.nn.Decoder(11, stack=sx.nn.scanned), TOKENS, TypeError, "stack: expected a Stack such as scanned"),
         (sx.nn.Decoder(11), np.int32(1), ValueError, r"tokens: expected \[batch, time\]"),
         (sx.nn.Decoder(11), X[..., 0], TypeError, "tokens: expected whole numbers, got float32"),
+        (sx.nn.Transformer(11, 7), TOKENS, TypeError, 'x: expected a dict with "source" and "target", got ndarray'),
+        (sx.nn.Transformer(11, 7), {"source": TOKENS}, TypeError, r"got \['source'\]"),
+        (
+            sx.nn.Transformer(11, 7, context=5),
+            PAIRS,
+            ValueError,
+            r"source: expected \[batch, time\] with at most 5 steps",
+        ),
     ],
 )
 def test_what_makes_no_network_is_named(module, x, error, message):
@@ -118,16 +412,12 @@ def test_what_makes_no_network_is_named(module, x, error, message):
         module.init(jax.random.key(0), x)
 
 
-@pytest.mark.parametrize(
-    ("mask", "error", "message"),
-    [
-        (np.ones((6, 2), bool), ValueError, r"mask: expected the shape \[batch, time\] = \(2, 6\), got \(6, 2\)"),
-        (np.ones((2, 6), np.float32), TypeError, "mask: expected booleans"),
-    ],
-)
-def test_bad_masks_are_named(mask, error, message):
-    with pytest.raises(error, match=message):
-        sx.nn.Attention(2).init(jax.random.key(0), X, mask=mask)
+def test_bad_masks_are_named():
+    decoder = sx.nn.Decoder(11, 8, 1, 2, 6)
+    with pytest.raises(ValueError, match=r"mask: expected the shape \[batch, time\] = \(2, 6\), got \(2, 5\)"):
+        decoder.init(jax.random.key(0), TOKENS, mask=LEFT[:, :5])
+    with pytest.raises(TypeError, match="mask: expected booleans"):
+        decoder.init(jax.random.key(0), TOKENS, mask=LEFT.astype(np.float32))
 
 
 @pytest.mark.parametrize(("batch", "time"), [(0, 6), (2, 0)])
@@ -142,3 +432,5 @@ def test_no_sequences_and_no_steps(batch, time):
     gradient, logits = jax.jit(jax.grad(loss, has_aux=True))(variables)
     assert logits.shape == (batch, time, 11)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
+    read, _ = decoder.apply(variables, TOKENS[:batch, :time], decoder.start(batch), method="extend")
+    assert read.shape == (batch, time, 11)

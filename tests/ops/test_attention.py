@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from stepax.ops import attention
+from stepax.ops import attention, attention_weights
 
 
 def operands(queries=5, keys=5, batch=2, heads=3, width=4, dtype=np.float64):
@@ -50,6 +50,53 @@ def test_equals_pytorch(causal, torch):
     gradients = jax.grad(lambda *a: jnp.sin(attention(*a, causal=causal)).sum(), (0, 1, 2))(q, k, v)
     for a, b in zip(gradients, theirs, strict=True):
         np.testing.assert_allclose(np.moveaxis(a, 2, 1), b.grad, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_with_a_mask_equals_pytorch(causal, torch):
+    """Padding, and queries that are fewer than keys, as in attention to another sequence."""
+    q, k, v = operands(40, 50, dtype=np.float32)
+    seen = np.broadcast_to((np.arange(50) < np.array([[50], [35]]))[:, None, None], (2, 1, 40, 50))
+    theirs = [torch.tensor(np.moveaxis(a, 2, 1), requires_grad=True) for a in (q, k, v)]
+    earlier = np.tril(np.ones((40, 50), bool), 10) if causal else True
+    y = torch.nn.functional.scaled_dot_product_attention(*theirs, attn_mask=torch.tensor(seen & earlier))
+    torch.sin(y).sum().backward()
+
+    def ours(q, k, v):
+        return attention(q, k, v, mask=seen[:, :, :1], causal=causal)
+
+    np.testing.assert_allclose(np.moveaxis(ours(q, k, v), 2, 1), y.detach(), 1e-4, 1e-5)
+    gradients = jax.grad(lambda *a: jnp.sin(ours(*a)).sum(), (0, 1, 2))(q, k, v)
+    for a, b in zip(gradients, theirs, strict=True):
+        np.testing.assert_allclose(np.moveaxis(a, 2, 1), b.grad, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_weights_are_those_that_values_are_summed_with(causal, x64):
+    q, k, v = operands(40, 50)
+    mask = np.arange(50) < np.array([[50], [0]])
+    settings = {"causal": causal, "mask": mask[:, None, None], "scale": 0.3}
+    weights = attention_weights(q, k, **settings)
+    assert weights.shape == (2, 3, 40, 50)
+    np.testing.assert_allclose(np.einsum("bhqk,bkhd->bqhd", weights, v), attention(q, k, v, **settings), 1e-10, 1e-12)
+    np.testing.assert_allclose(weights[0].sum(-1), 1, 1e-10)
+    np.testing.assert_array_equal(weights[1], 0)
+    with pytest.raises(ValueError, match=r"query, key and value: expected \[batch, queries, heads, width\]"):
+        attention_weights(q, k[:, :, :2])
+
+
+@pytest.mark.parametrize(("causal", "blocks"), [(False, 1), (True, 8)])
+def test_what_becomes_of_weights_is_up_to_the_caller(causal, blocks, x64):
+    q, k, v = operands(256, 256)
+    seen = []
+
+    def drop(weights):
+        seen.append(weights.shape)
+        return 2 * weights
+
+    twice = attention(q, k, v, causal=causal, drop=drop)
+    np.testing.assert_allclose(twice, 2 * attention(q, k, v, causal=causal), 1e-10)
+    assert len(seen) == blocks
 
 
 def test_derivatives_are_finite_differences(x64):

@@ -60,7 +60,6 @@ class TCN(linen.Module):
     normalize: bool = True
     kernel_init: Any = linen.initializers.he_normal()
 
-    @linen.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         """From ``[batch, time, channels]`` to ``[batch, time, features[-1]]``.
 
@@ -69,6 +68,30 @@ class TCN(linen.Module):
             ValueError: There are no features, a number is below 1, ``dropout`` is not in [0, 1), or ``x`` has other
                 axes.
         """
+        return self._levels(x, train, last=False)
+
+    def last(self, x: Array, train: bool = False) -> Array:
+        """The output of the last step alone, ``[batch, features[-1]]``: what ``module(x, train)[:, -1]`` is, for less.
+
+        A block passes on every second step of those it got, since the blocks above look at no other: of ``k`` blocks
+        some 3 / (2 k) of the products remain, and none is dilated. Parameters and draws of dropout are those of all
+        steps. ``module.apply(variables, x, method="last")``; in a module around it ``body.last(x)``.
+
+        Args:
+            x: The sequences, ``[batch, time, channels]``.
+            train: Whether dropout is on.
+
+        Raises:
+            TypeError: As in a call.
+            ValueError: As in a call, or there are no steps.
+        """
+        if x.ndim == 3 and x.shape[1] == 0:
+            raise ValueError(f"x: expected sequences with at least one step, got the shape {jnp.shape(x)}")
+        return self._levels(x, train, last=True)[:, -1]
+
+    @linen.compact
+    def _levels(self, x: Array, train: bool, last: bool) -> Array:
+        """All blocks. If only the ``last`` step is wanted, the steps it sees are all that a block gets."""
         check_dropout(self.dropout)
         check_function("activation", self.activation)
         check_count("kernel", self.kernel)
@@ -80,19 +103,29 @@ class TCN(linen.Module):
                 "x: expected sequences of shape [batch, time, channels] with at least one channel, got the shape "
                 f"{jnp.shape(x)}"
             )
+        if last:
+            x = x[:, -receptive_field(self.kernel, len(features)) :]
         for level, width in enumerate(features):
+            # The steps that are left lie side by side, where among all steps they are this far apart.
+            dilation = 1 if last else 2**level
             h = x
             for i in range(2):
-                h = self._convolution(h, width, self.kernel, 2**level, f"conv_{level}_{i}", self.normalize)
+                strides = 2 if last and i == 1 else 1
+                h = self._convolution(h, width, self.kernel, dilation, f"conv_{level}_{i}", self.normalize, strides)
                 h = self.activation(h)
                 name = f"dropout_{level}_{i}"
                 h = Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train, name=name)(h)
+            if last:
+                x = x[:, (x.shape[1] - 1) % 2 :: 2]
             if x.shape[-1] != width:
                 x = self._convolution(x, width, 1, 1, f"skip_{level}", False)
             x = self.activation(x + h)
         return x
 
-    def _convolution(self, x: Array, width: int, window: int, dilation: int, name: str, normalize: bool) -> Array:
+    def _convolution(
+        self, x: Array, width: int, window: int, dilation: int, name: str, normalize: bool, strides: int = 1
+    ) -> Array:
+        """No output sees a later input; the last window ends with the last step, whatever the strides."""
         shape = window, x.shape[-1], width
         kernel = self.param(f"{name}_kernel", self.kernel_init, shape)
         bias = self.param(f"{name}_bias", linen.initializers.zeros_init(), (width,))
@@ -103,7 +136,8 @@ class TCN(linen.Module):
 
             scale = self.param(f"{name}_scale", lengths)
             kernel = kernel * (scale[None, None] / _length(kernel))
-        return conv(x, kernel, padding="CAUSAL", dilation=dilation) + bias[None, None]
+        before = dilation * (window - 1) - (x.shape[1] - 1) % strides
+        return conv(x, kernel, strides=strides, padding=((before, 0),), dilation=dilation) + bias[None, None]
 
 
 def _length(kernel: Array) -> Array:

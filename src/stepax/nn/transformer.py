@@ -1,112 +1,49 @@
-"""Transformer blocks, and the decoder that predicts the next token."""
+"""The Transformer's decoder, which predicts the next token, and encoder and decoder as one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen
+from jax import lax
 
-from stepax.checks import check_count, check_dropout, check_function
+from stepax.checks import check_count
+from stepax.nn.attention import KeyValue, check_heads
+from stepax.nn.block import Block, Residual, pre_norm
 from stepax.nn.dense import Dense
-from stepax.nn.dropout import Dropout
-from stepax.ops.attention import attention
-from stepax.ops.embedding import embed
-from stepax.ops.rows import every_row
-from stepax.typing import Array
+from stepax.nn.encoder import Encoder, Layers
+from stepax.nn.layers import Stack, unrolled
+from stepax.nn.positions import Positions, learned, places_of
+from stepax.ops.dense import dense
+from stepax.typing import Array, Tree
 
-__all__ = ["Attention", "Block", "Decoder"]
-
-
-class Attention(linen.Module):
-    """Self-attention with several heads: one projection to queries, keys and values, one back.
-
-    Attributes:
-        heads: How many heads share the width.
-        causal: Whether a place sees itself and earlier ones only.
-        dropout: The fraction of outputs set to zero in training.
-    """
-
-    heads: int
-    causal: bool = False
-    dropout: float = 0.0
-
-    @linen.compact
-    def __call__(self, x: Array, train: bool = False, *, mask: Array | None = None) -> Array:
-        """From ``[batch, time, width]`` to the same.
-
-        Args:
-            x: The sequences.
-            train: Whether dropout is on.
-            mask: ``[batch, time]``, true where a place is real: the others are not seen.
-
-        Raises:
-            TypeError: ``heads`` is no whole number, or ``mask`` is floating.
-            ValueError: ``heads`` is below 1 or does not divide the width, ``dropout`` is not in [0, 1), or ``x`` or
-                ``mask`` has another shape.
-        """
-        check_count("heads", self.heads)
-        check_dropout(self.dropout)
-        if x.ndim != 3:
-            raise ValueError(f"x: expected sequences of shape [batch, time, width], got the shape {jnp.shape(x)}")
-        if mask is not None and jnp.shape(mask) != x.shape[:2]:
-            raise ValueError(f"mask: expected the shape [batch, time] = {x.shape[:2]}, got {jnp.shape(mask)}")
-        batch, time, width = x.shape
-        if width % self.heads:
-            raise ValueError(f"heads: {self.heads} heads do not divide a width of {width}")
-        qkv = Dense(3 * width, name="qkv")(x).reshape(batch, time, 3, self.heads, width // self.heads)
-        q, k, v = (qkv[:, :, i] for i in range(3))
-        seen = None if mask is None else mask[:, None, None, :]
-        y = attention(q, k, v, causal=self.causal, mask=seen).reshape(batch, time, width)
-        y = Dense(width, name="out")(y)
-        return Dropout(self.dropout, deterministic=not train, name="dropout")(y)
+__all__ = ["Decoder", "Reading", "Transformer"]
 
 
-class Block(linen.Module):
-    """Attention, then a dense layer on each place; both added to their input, which is normalised first.
+class Reading(NamedTuple):
+    """What a decoder knows of the tokens that it has read.
 
     Attributes:
-        heads: How many heads the attention has.
-        causal: Whether a place sees itself and earlier ones only.
-        expansion: The hidden dense layer's width over the block's.
-        activation: The non-linearity.
-        dropout: The fraction of both parts' outputs set to zero in training.
-
-    Reference:
-        Xiong et al., On layer normalization in the Transformer architecture, 2020, arXiv:2002.04745 (pre-norm).
+        caches: Each layer's keys and values, ``[batch, heads, context, width of a head]``, as its stack keeps them.
+        real: ``[batch, context]``, true where a token is real.
+        length: How many places are used, the same for the whole batch.
+        memory: Each layer's keys and values of a memory, if there is one.
+        memory_mask: ``[batch, places]``, true where a place of the memory is real.
     """
 
-    heads: int
-    causal: bool = False
-    expansion: int = 4
-    activation: Callable[[Array], Array] = partial(jax.nn.gelu, approximate=True)
-    dropout: float = 0.0
-
-    @linen.compact
-    def __call__(self, x: Array, train: bool = False, *, mask: Array | None = None) -> Array:
-        """From ``[batch, time, width]`` to the same; ``mask`` as in :class:`Attention`.
-
-        Raises:
-            TypeError: ``expansion`` is no whole number, ``activation`` no function, or as in :class:`Attention`.
-            ValueError: ``expansion`` is below 1, or as in :class:`Attention`.
-        """
-        check_count("expansion", self.expansion)
-        check_function("activation", self.activation)
-        if x.ndim != 3:
-            raise ValueError(f"x: expected sequences of shape [batch, time, width], got the shape {jnp.shape(x)}")
-        width = x.shape[-1]
-        h = linen.LayerNorm(epsilon=1e-5, name="norm_1")(x)
-        x = x + Attention(self.heads, self.causal, self.dropout, name="attention")(h, train, mask=mask)
-        h = linen.LayerNorm(epsilon=1e-5, name="norm_2")(x)
-        h = self.activation(Dense(self.expansion * width, name="dense_in")(h))
-        h = Dense(width, name="dense_out")(h)
-        h = Dropout(self.dropout, deterministic=not train, name="dropout")(h)
-        return x + h
+    caches: Tree
+    real: Array
+    length: Array
+    memory: Tree = None
+    memory_mask: Array | None = None
 
 
-class Decoder(linen.Module):
+class Decoder(Layers):
     """A Transformer that predicts each next token from those before it, as GPT does.
+
+    For GPT-2's first values give ``kernel_init=normal(0.02)`` and ``residual_init=normal(0.02 / sqrt(2 * layers))``.
 
     Attributes:
         vocabulary: How many tokens there are.
@@ -115,47 +52,241 @@ class Decoder(linen.Module):
         heads: Heads of each.
         context: The longest sequence.
         dropout: The fraction of values set to zero in training: of the sum of token and place, and in the blocks.
+        attention_dropout: The fraction of attention's weights set to zero in training.
+        expansion: The blocks' hidden width over ``features``.
+        activation: Their non-linearity.
+        positions: How places are told: :func:`positions.learned`, ``sinusoidal`` or ``rotary``.
+        residual: :func:`pre_norm` or :func:`post_norm`.
+        stack: How blocks follow each other: :func:`unrolled` or :func:`scanned`.
+        kernel_init: Draws the weights of projections, the last one's too.
+        residual_init: Draws those of the last projection of each part of a block.
+        embedding_init: Draws the tokens' vectors.
+        use_bias: Whether projections and normalisations have biases.
+        tied: Whether the last projection's weights are the tokens' vectors.
 
     Reference:
         Radford et al., Language models are unsupervised multitask learners, 2019.
     """
 
-    vocabulary: int
+    tied: bool = False
+
+    def __call__(
+        self,
+        tokens: Array,
+        train: bool = False,
+        *,
+        mask: Array | None = None,
+        memory: Array | None = None,
+        memory_mask: Array | None = None,
+    ) -> Array:
+        """From tokens ``[batch, time]`` to the logits of the next ones, ``[batch, time, vocabulary]``.
+
+        Args:
+            tokens: Whole numbers below ``vocabulary``. Under ``jit``, where they are not looked at, one that is not
+                makes its whole sequence NaN (a negative one counts from the end).
+            train: Whether dropout is on.
+            mask: ``[batch, time]``, true where a token is real. The others are as if they were not there: they are not
+                seen, and places are counted over the real ones. Their own logits are finite, and mean nothing.
+            memory: ``[batch, places, width]``: another sequence, to which every block then has an attention.
+            memory_mask: ``[batch, places]``, true where a place of the memory is real. If none is, its attention adds
+                nothing but a bias.
+
+        Raises:
+            TypeError: ``tokens`` or a size are no whole numbers, or a mask is floating.
+            ValueError: A size is too small, ``heads`` do not divide ``features``, a fraction is not in [0, 1),
+                ``tokens`` have another shape or more steps than ``context``, or, if they are no tracers, are outside
+                of the vocabulary.
+        """
+        check_count("vocabulary", self.vocabulary)
+        self.check("tokens", tokens, mask)
+        places = None if mask is None else places_of(mask)
+
+        def step(block: Block, x: Array, each: None) -> tuple[Array, None]:
+            del each
+            return block(x, train, mask=mask, places=places, memory=memory, memory_mask=memory_mask), None
+
+        return self._run(tokens, places, train, mask, step, None)[0]
+
+    @linen.nowrap
+    def start(self, batch: int) -> Reading:
+        """The state of so many sequences of which nothing was read yet; needs no parameters.
+
+        Its caches are of JAX's default precision; they may be cast.
+        """
+        check_count("batch", batch, 0)
+        check_heads(self.heads, self.features)
+        shape = batch, self.heads, self.context, self.features // self.heads
+        caches = [KeyValue(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(self.layers)]
+        real = jnp.zeros((batch, self.context), bool)
+        return Reading(self.stack.together(caches), real, jnp.zeros((), jnp.int32))
+
+    def extend(self, tokens: Array, state: Reading, mask: Array | None = None) -> tuple[Array, Reading]:
+        """Reads more tokens: in parts of any size, what comes out is what ``__call__`` gives for the whole.
+
+        Args:
+            tokens: ``[batch, time]``.
+            state: From ``start``, or from here.
+            mask: ``[batch, time]``, true where a token is real. The others take up places of the context, and are not
+                seen: prompts of several lengths are filled up on the left.
+
+        Returns:
+            The logits of the tokens that come next, ``[batch, time, vocabulary]``, and the state with these tokens.
+            Under ``jit``, beyond the context logits are NaN.
+
+        Raises:
+            TypeError: As in ``__call__``.
+            ValueError: The state has no room for so many tokens, or is of another batch; or as in ``__call__``.
+        """
+        self.check("tokens", tokens, mask)
+        batch, time = tokens.shape
+        if state.real.shape != (batch, self.context):
+            raise ValueError(
+                f"state: expected one of a batch of {batch} and a context of {self.context}, got one of "
+                f"{state.real.shape}"
+            )
+        if not isinstance(state.length, jax.core.Tracer) and state.length + time > self.context:
+            raise ValueError(
+                f"tokens: the state holds {state.length} of at most {self.context} tokens (the context), and has no "
+                f"room for {time} more"
+            )
+        at = state.length
+        new = jnp.ones((batch, time), bool) if mask is None else jnp.asarray(mask, bool)
+        places = state.real.sum(1, keepdims=True, dtype=jnp.int32) + places_of(new)
+        real = lax.dynamic_update_slice_in_dim(state.real, new, at, 1)
+
+        def step(block: Block, x: Array, each: Any) -> tuple[Array, KeyValue]:
+            cache, memory = each
+            settings = {"at": at, "real": real, "places": places}
+            return block.extend(x, cache, **settings, memory=memory, memory_mask=state.memory_mask)
+
+        logits, caches = self._run(tokens, places, False, mask, step, self._beside(state))
+        logits = jnp.where(at + time <= self.context, logits, jnp.nan)
+        return logits, state._replace(caches=caches, real=real, length=at + time)
+
+    def remember(self, memory: Array) -> Tree:
+        """Each layer's keys and values of a memory ``[batch, places, width]``: the ``memory`` of a state."""
+
+        def step(block: Block, x: None, each: None) -> tuple[None, KeyValue]:
+            del each
+            return x, block.remember(memory, self.features)
+
+        return self._run(None, None, False, None, step, None)[1]
+
+    @linen.compact
+    def _run(self, tokens: Any, places: Any, train: bool, mask: Any, step: Any, each: Tree) -> tuple[Any, Tree]:
+        if tokens is None:
+            return self.blocks(True, step, None)
+        x = self.embedded(tokens, places, train, mask)
+        x, each = self.blocks(True, step, x, each)
+        x = self.last_norm(x)
+        if self.tied:
+            x, table = linen.dtypes.promote_dtype(x, self.get_variable("params", "tokens"))
+            return dense(x, table.T), each
+        vocabulary: Any = self.vocabulary
+        return Dense(vocabulary, use_bias=False, kernel_init=self.kernel_init, name="head")(x), each
+
+    def _beside(self, state: Reading) -> Tree:
+        """What each layer has of the state: its cache, and its keys and values of the memory."""
+        if isinstance(state.caches, KeyValue):
+            return state.caches, state.memory
+        memory = state.memory or (None,) * self.layers
+        return tuple(zip(state.caches, memory, strict=True))
+
+
+class Transformer(linen.Module):
+    """An encoder and a decoder that attends to what the encoder makes of the source, as in translation.
+
+    Attributes:
+        source: How many tokens the source's language has.
+        target: How many the target's.
+        features: The width of a token's vector.
+        layers: How many blocks the encoder has, and how many the decoder.
+        heads: Heads of each.
+        context: The longest sequence, on either side.
+        dropout: The fraction of values set to zero in training, as in :class:`Encoder`.
+        attention_dropout: The fraction of attention's weights set to zero in training.
+        expansion: The blocks' hidden width over ``features``.
+        activation: Their non-linearity.
+        positions: How places are told: :func:`positions.learned`, ``sinusoidal`` or ``rotary``.
+        residual: :func:`pre_norm` or :func:`post_norm`.
+        stack: How blocks follow each other: :func:`unrolled` or :func:`scanned`.
+        kernel_init: Draws the weights of projections.
+        residual_init: Draws those of the last projection of each part of a block.
+        embedding_init: Draws the tokens' vectors.
+        use_bias: Whether projections and normalisations have biases.
+        padding: The token of the source that means that there is none; ``None``: all are real.
+
+    Reference:
+        Vaswani et al., Attention is all you need, 2017, arXiv:1706.03762.
+    """
+
+    source: int
+    target: int
     features: int = 128
     layers: int = 4
     heads: int = 4
     context: int = 128
-    dropout: float = 0.0
+    dropout: Any = 0.0
+    attention_dropout: Any = 0.0
+    expansion: int = 4
+    activation: Callable[[Array], Array] = partial(jax.nn.gelu, approximate=True)
+    positions: Positions = learned()
+    residual: Residual = pre_norm
+    stack: Stack = unrolled()
+    kernel_init: Any = linen.initializers.lecun_normal()
+    residual_init: Any = linen.initializers.lecun_normal()
+    embedding_init: Any = linen.initializers.normal(0.02)
+    use_bias: bool = True
+    padding: int | None = 0
 
-    @linen.compact
-    def __call__(self, tokens: Array, train: bool = False) -> Array:
-        """From tokens ``[batch, time]`` to the logits of the next ones, ``[batch, time, vocabulary]``.
+    def setup(self) -> None:
+        """The two parts, each with the settings of the whole."""
+        own = {"source", "target", "padding", "parent", "name"}
+        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in own}
+        self.encoder = Encoder(self.source, **settings)
+        self.decoder = Decoder(self.target, **settings)
+
+    def __call__(self, x: Any, train: bool = False) -> Array:
+        """From both sequences to the logits of the target's next tokens.
+
+        Args:
+            x: ``{"source": [batch, s], "target": [batch, t]}``, tokens; the target begins with what ``extend`` is begun
+                with. Where the source is ``padding``, it is as if it were not there; the target needs no mask if it is
+                filled up on the right: no earlier token sees a later one.
+            train: Whether dropout is on.
+
+        Returns:
+            ``[batch, t, target]``.
 
         Raises:
-            TypeError: ``tokens`` or a size are no whole numbers.
-            ValueError: A size is too small, ``heads`` do not divide ``features``, ``dropout`` is not in [0, 1), or
-                ``tokens`` have another shape.
+            TypeError: ``x`` is no such dict; or as in :class:`Decoder`.
+            ValueError: As in :class:`Decoder`.
         """
-        sizes = {"vocabulary": self.vocabulary, "features": self.features, "heads": self.heads, "context": self.context}
-        for name, size in sizes.items():
-            check_count(name, size)
-        check_count("layers", self.layers, 0)
-        check_dropout(self.dropout)
-        if jnp.ndim(tokens) != 2 or tokens.shape[1] > self.context:
-            raise ValueError(
-                f"tokens: expected [batch, time] with at most {self.context} steps (the context), got "
-                f"{jnp.shape(tokens)}"
-            )
-        if not jnp.issubdtype(tokens.dtype, jnp.integer):
-            raise TypeError(f"tokens: expected whole numbers, got {tokens.dtype}")
-        time = tokens.shape[1]
-        normal: Any = linen.initializers.normal(0.02)
-        table = self.param("tokens", normal, (self.vocabulary, self.features))
-        places = self.param("places", normal, (self.context, self.features))
-        x = embed(table, tokens)
-        x = x + every_row(places[:time].reshape(-1), (tokens.shape[0],)).reshape(x.shape)
-        x = Dropout(self.dropout, deterministic=not train, name="dropout")(x)
-        for i in range(self.layers):
-            x = Block(self.heads, True, dropout=self.dropout, name=f"block_{i}")(x, train)
-        x = linen.LayerNorm(epsilon=1e-5, name="norm")(x)
-        return Dense(self.vocabulary, use_bias=False, name="head")(x)
+        if not isinstance(x, Mapping) or set(x) != {"source", "target"}:
+            got = sorted(x) if isinstance(x, Mapping) else type(x).__name__
+            raise TypeError(f'x: expected a dict with "source" and "target", got {got}')
+        self.decoder.check("target", x["target"], None)
+        memory, mask = self._memory(x["source"], train)
+        return self.decoder(x["target"], train, memory=memory, memory_mask=mask)
+
+    def encode(self, source: Array) -> Reading:
+        """Reads the source.
+
+        Args:
+            source: ``[batch, s]``.
+
+        Returns:
+            The state with which ``extend`` begins: what the decoder needs of the source, and none of the target read.
+        """
+        memory, mask = self._memory(source, False)
+        state: Reading = self.decoder.start(source.shape[0])
+        return state._replace(memory=self.decoder.remember(memory), memory_mask=mask)
+
+    def extend(self, tokens: Array, state: Reading, mask: Array | None = None) -> tuple[Array, Reading]:
+        """Reads more of the target, as :meth:`Decoder.extend`."""
+        return self.decoder.extend(tokens, state, mask)
+
+    def _memory(self, source: Array, train: bool) -> tuple[Array, Array | None]:
+        self.encoder.check("source", source, None)
+        mask = None if self.padding is None else jnp.asarray(source) != self.padding
+        return self.encoder(source, train, mask=mask), mask

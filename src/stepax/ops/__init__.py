@@ -1,6 +1,6 @@
 """Primitives that are fast on every platform; they know no Flax."""
 
-from stepax.ops.attention import attention
+from stepax.ops.attention import attention, attention_weights
 from stepax.ops.convolution import conv, conv_general_dilated
 from stepax.ops.dense import dense
 from stepax.ops.embedding import embed
@@ -11,6 +11,7 @@ from stepax.ops.upsampling import depth_to_space, space_to_depth, upsample
 
 __all__ = [
     "attention",
+    "attention_weights",
     "average_pool",
     "conv",
     "conv_general_dilated",
