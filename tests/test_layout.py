@@ -141,6 +141,7 @@ RULES = [
     ),
     Rule("only the shell reads, writes and prints", called, does_io, SHELL),
     Rule("only the shell talks to a terminal", imported, is_from("rich", "tyro"), SHELL),
+    Rule("domains are handed their data", imported, is_from("stepax.data"), {part(each) for each in MODULES} - DOMAINS),
     Rule("only plot and cli draw figures", imported, is_from("matplotlib"), {"plot", "cli", "bench"}),
     Rule("only checkpoint knows Orbax", imported, is_from("orbax"), {"checkpoint"}),
     Rule("only logs knows TensorBoard", imported, is_from("tensorboardX"), {"logs"}),

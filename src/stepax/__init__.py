@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 from stepax import losses, metrics, nn, ops
+from stepax.bucketing import bucketed
 from stepax.description import Description, describe
 from stepax.ensemble import Ensemble, ensemble
 from stepax.estimation import Estimate, estimate
@@ -48,6 +49,7 @@ from stepax.transforms import (
     shard,
     shardings,
     sweep,
+    trim,
     watch,
 )
 
@@ -66,6 +68,7 @@ LAZY = (
     "processes",
     "progress",
     "record",
+    "text",
     "typing",
     "weights",
 )
@@ -94,6 +97,7 @@ __all__ = [
     "as_model",
     "average",
     "averaged",
+    "bucketed",
     "by_path",
     "check_guard",
     "choice",
@@ -145,6 +149,7 @@ __all__ = [
     "sweep",
     "training",
     "transfer",
+    "trim",
     "unfrozen",
     "uniform",
     "update",

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen
 
 import stepax as sx
 
@@ -94,6 +95,28 @@ def self_taught(optimizer=None):
         return inner.evaluate(state, points(key), key)
 
     return sx.Learner(init, step, evaluate, inner.predict)
+
+
+class Bag(linen.Module):
+    """The mean of a text's vectors, padding left out."""
+
+    @linen.compact
+    def __call__(self, tokens):
+        real = (tokens != 0)[..., None]
+        vectors = sx.ops.embed(self.param("table", linen.initializers.normal(1.0), (9, 4)), tokens)
+        return sx.nn.Dense(3, name="head")(jnp.where(real, vectors, 0).sum(1) / jnp.maximum(real.sum(1), 1))
+
+
+def reader(optimizer=None):
+    """A classifier of texts, whose ``x`` are tokens."""
+    return sx.supervised(Bag(), sx.losses.cross_entropy, optimizer or optax.sgd(0.1))
+
+
+def texts_of(*lengths, time=8, seed=0):
+    """Texts of such lengths, filled up with padding."""
+    tokens = np.random.default_rng(seed).integers(1, 9, (len(lengths), time))
+    real = np.arange(time) < np.reshape(lengths, (-1, 1))
+    return {"x": (tokens * real).astype(np.int32), "y": np.arange(len(lengths), dtype=np.int32) % 3}
 
 
 def batch_of(rows, shape=(5,), seed=0):

@@ -1,4 +1,4 @@
-"""Every transformation around every other, over learners of three kinds."""
+"""Every transformation around every other, over learners of several kinds."""
 
 import itertools
 from functools import cache
@@ -7,9 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.transforms.learners import batch_of, close, in_default_precision, normalized, self_taught, two_networks
+from tests.transforms.learners import (
+    batch_of,
+    close,
+    in_default_precision,
+    normalized,
+    reader,
+    self_taught,
+    texts_of,
+    two_networks,
+)
 
 import stepax as sx
+from stepax.transforms.trim import trim
 
 LANES = 2
 MESH = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
@@ -23,14 +33,19 @@ TRANSFORMATIONS = {
     "precise": lambda learner: sx.precise(learner, jnp.float32),
     "shard": lambda learner: sx.shard(learner, MESH),
     "sweep": lambda learner: sx.sweep(lambda unused: learner, unused=[1.0] * LANES),
+    "trim": lambda learner: trim(learner, (2, 4, 6)),
     "watch": sx.watch,
 }
 LEARNERS = {
     "batch normalisation": (normalized, batch_of(6)),
     "two networks": (two_networks, batch_of(6)),
     "its own data": (self_taught, None),
+    "texts": (reader, texts_of(3, 1, 2, 2, 1, 0, time=6)),
 }
 LANED = {"population", "sweep"}
+PAIRS = [*itertools.permutations(TRANSFORMATIONS, 2), ("population",) * 2]
+# What is trimmed are texts, and what are no texts is refused.
+CASES = [(*pair, name) for pair in PAIRS for name in LEARNERS if (name == "texts") == ("trim" in pair)]
 
 
 def first_lane(state):
@@ -49,7 +64,7 @@ def trained(learner, data):
         state, metrics = learner.step(state, data)
         return before, state, metrics, learner.evaluate(state, data, key.reshape(-1)[0]), learner.predict(state, x)
 
-    x = np.zeros((4, 3 if data is None else 5), np.float32)
+    x = np.zeros((4, 3), np.float32) if data is None else np.zeros_like(data["x"][:4])
     return lambda key: run(key, data, x)  # without jit: compiling would take most of the time
 
 
@@ -59,8 +74,7 @@ def alone(name):
     return trained(make(), data)
 
 
-@pytest.mark.parametrize("name", LEARNERS)
-@pytest.mark.parametrize(("outer", "inner"), [*itertools.permutations(TRANSFORMATIONS, 2), ("population",) * 2])
+@pytest.mark.parametrize(("outer", "inner", "name"), CASES)
 def test_both_together_train_as_neither(outer, inner, name):
     make, data = LEARNERS[name]
     key = jax.random.key(0)
@@ -77,7 +91,7 @@ def test_both_together_train_as_neither(outer, inner, name):
     assert {jnp.shape(value) for value in (*metrics.values(), *measured.values())} == {lanes}
     assert output.shape[: 1 + len(lanes)] == (4, *lanes)
     # Parts of a batch have statistics, and noise, of their own.
-    if "accumulate" not in (outer, inner) or name == "its own data":
+    if "accumulate" not in (outer, inner) or name in ("its own data", "texts"):
         close(first_lane(state).params, single.params, 1e-4)
         np.testing.assert_allclose(np.ravel(metrics["loss"])[0], expected["loss"], 1e-4)
 

@@ -1,6 +1,7 @@
 """Figures of data, training and networks: functions from arrays to a Matplotlib ``Figure``, without global state."""
 
 from stepax.plot.activations import layer_activations
+from stepax.plot.attention import attention_map
 from stepax.plot.bench import training_speed
 from stepax.plot.confusion import confusion
 from stepax.plot.curves import learning_curves
@@ -14,6 +15,7 @@ from stepax.plot.search import search
 from stepax.plot.style import save
 
 __all__ = [
+    "attention_map",
     "confusion",
     "feature_maps",
     "filters",

@@ -8,6 +8,7 @@ from stepax.transforms.precise import full_precision, precise
 from stepax.transforms.replay import replay
 from stepax.transforms.shard import by_path, fully_sharded, mesh, replicated, shard, shardings
 from stepax.transforms.sweep import grid, sweep
+from stepax.transforms.trim import trim
 from stepax.transforms.watch import watch
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "shard",
     "shardings",
     "sweep",
+    "trim",
     "watch",
 ]

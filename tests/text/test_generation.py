@@ -1,0 +1,253 @@
+"""A continuation is what a plain loop over the whole text would have drawn, in any chunks and any batch."""
+
+from functools import cache
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen
+
+from stepax import nn
+from stepax.text import generation
+from stepax.text.generation import generate, stream
+from stepax.text.language_model import LSTMLanguageModel
+from stepax.text.sampling import sample
+
+VOCABULARY, CONTEXT = 11, 8
+KEY = jax.random.key(0)
+RANDOM = np.random.default_rng(0)
+
+
+class Sums(linen.Module):
+    """Logits by the sum of all visible tokens' vectors, each turned by its place; holds ``context`` tokens at most."""
+
+    context: int = CONTEXT
+    vocabulary: int = VOCABULARY
+    width: ClassVar[int] = 6
+
+    @linen.compact
+    def _read(self, tokens, state, mask):
+        sums, places = state
+        table = self.param("tokens", linen.initializers.normal(1.0), (self.vocabulary, self.width))
+        head = self.param("head", linen.initializers.normal(2.0), (self.width, self.vocabulary))
+        real = jnp.ones(tokens.shape, bool) if mask is None else jnp.asarray(mask, bool)
+        place = places[:, None] + jnp.cumsum(real, axis=1)
+        turned = table[tokens] * jnp.cos(place[..., None] * (1.0 + jnp.arange(self.width)[None, None]))
+        sums = sums[:, None] + jnp.cumsum(jnp.where(real[..., None], turned, 0), axis=1)
+        return jnp.tanh(sums) @ head, (sums[:, -1], place[:, -1])
+
+    def __call__(self, tokens):
+        return self._read(tokens, self.start(len(tokens)), None)[0]
+
+    def start(self, batch):
+        return jnp.zeros((batch, self.width)), jnp.zeros(batch, jnp.int32)
+
+    def extend(self, tokens, state, mask=None):
+        return self._read(tokens, state, mask)
+
+
+MODULES = {
+    "sums": Sums(),
+    "lstm": LSTMLanguageModel(VOCABULARY, 5, 1),
+    "decoder": nn.Decoder(VOCABULARY, 8, 2, 2, CONTEXT),
+    "decoder, rotary, scanned": nn.Decoder(
+        VOCABULARY, 8, 2, 2, CONTEXT, positions=nn.positions.rotary(), stack=nn.scanned()
+    ),
+}
+
+
+def drawn(name):
+    """Parameters under which what was read matters."""
+    module = MODULES[name]
+    params = module.init(jax.random.key(1), jnp.zeros((1, 2), jnp.int32))["params"]
+    keys = iter(jax.random.split(jax.random.key(2), 100))
+    return module, jax.tree.map(lambda leaf: leaf + 0.5 * jax.random.normal(next(keys), leaf.shape), params)
+
+
+def prompts(batch, time):
+    return RANDOM.integers(0, VOCABULARY, size=(batch, time)).astype(np.int32)
+
+
+@cache
+def last_logits(module):
+    return jax.jit(lambda params, tokens: module.apply({"params": params}, tokens)[:, -1])
+
+
+def by_hand(module, params, prompt, length, key, end=None, **settings):
+    """One forward pass over all that is visible for every token; a full context goes on from its last half."""
+    context = module.context
+    text = np.asarray(prompt)[:, -(context or 0) :]
+    new, done = [], np.zeros(len(text), bool)
+    for i in range(length):
+        logits = last_logits(module)(params, text)
+        token = np.asarray(sample(logits, jax.random.fold_in(key, i), **settings))
+        token = np.where(done, 0, token)
+        done |= token == end
+        new.append(token)
+        if context is not None and text.shape[1] == context:
+            text = text[:, context - context // 2 :]
+        text = np.concatenate([text, token[:, None]], axis=1)
+    return np.stack(new, axis=1)
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": 0.8, "top_k": 7, "top_p": 0.9}], ids=str)
+@pytest.mark.parametrize("time", [1, 3, CONTEXT + 3])
+@pytest.mark.parametrize("name", MODULES)
+def test_a_continuation_is_that_of_a_plain_loop(name, time, settings):
+    module, params = drawn(name)
+    prompt = prompts(3, time)
+    tokens = generate(module, params, prompt, 2 * CONTEXT + 3, KEY, **settings)
+    assert tokens.shape == (3, 2 * CONTEXT + 3)
+    assert tokens.dtype == jnp.int32
+    np.testing.assert_array_equal(tokens, by_hand(module, params, prompt, 2 * CONTEXT + 3, KEY, **settings))
+
+
+@pytest.mark.parametrize("context", [1, 2, 3])
+def test_a_small_context(context):
+    module = Sums(context)
+    params = module.init(KEY, prompts(1, 1))["params"]
+    prompt = prompts(2, 4)
+    np.testing.assert_array_equal(
+        generate(module, params, prompt, 9, KEY), by_hand(module, params, prompt, 9, KEY), strict=False
+    )
+
+
+@pytest.mark.parametrize("chunk", [1, 5, 16, 100])
+@pytest.mark.parametrize("name", ["sums", "decoder"])
+def test_a_stream_has_the_same_bits(name, chunk):
+    module, params = drawn(name)
+    prompt, length = prompts(2, 3), 2 * CONTEXT
+    chunks = list(stream(module, params, prompt, length, KEY, chunk=chunk))
+    assert [part.shape[1] for part in chunks] == [min(chunk, length - i) for i in range(0, length, chunk)]
+    assert all(isinstance(part, np.ndarray) and part.dtype == np.int32 for part in chunks)
+    np.testing.assert_array_equal(np.concatenate(chunks, axis=1), generate(module, params, prompt, length, KEY))
+
+
+def test_after_the_end_comes_padding():
+    module, params = drawn("sums")
+    prompt, length = prompts(8, 3), 30
+    free = np.asarray(generate(module, params, prompt, length, KEY))
+    end = int(free[0, 3])
+    tokens = np.asarray(generate(module, params, prompt, length, KEY, end=end))
+    np.testing.assert_array_equal(tokens, by_hand(module, params, prompt, length, KEY, end=end))
+    ended = [row.tolist().index(end) if end in row else length for row in tokens]
+    assert min(ended) < max(ended)
+    for row, other, last in zip(tokens, free, ended, strict=True):
+        np.testing.assert_array_equal(row[: last + 1], other[: last + 1])
+        assert (row[last + 1 :] == 0).all()
+    parts = list(stream(module, params, prompt, length, KEY, end=end, chunk=4))
+    made = np.concatenate(parts, axis=1)
+    np.testing.assert_array_equal(made, tokens[:, : made.shape[1]])
+    assert (tokens[:, made.shape[1] :] == 0).all()
+
+
+def test_nothing_is_computed_when_all_have_ended(monkeypatch):
+    module, params = drawn("lstm")
+    calls = []
+    free = np.asarray(generate(module, params, [[1]], 12, KEY))[0]
+    real = generation._extend
+
+    def counted(*given, **named):
+        jax.debug.callback(lambda: calls.append(1))
+        return real(*given, **named)
+
+    monkeypatch.setattr(generation, "_extend", counted)
+    generation._whole.cache_clear()
+    end = int(free[3])
+    generate(module, params, [[1]], 12, KEY, end=end).block_until_ready()
+    jax.effects_barrier()
+    generation._whole.cache_clear()
+    assert len(calls) == free.tolist().index(end) + 1
+    assert len(list(stream(module, params, [[1]], 1000, KEY, end=end, chunk=5))) == 1
+
+
+@pytest.mark.parametrize("name", ["sums", "lstm", "decoder", "decoder, rotary, scanned"])
+def test_padding_on_any_side_changes_nothing(name):
+    """As long as the context holds all: greedy, as the keys of rows differ."""
+    module, params = drawn(name)
+    rows = [prompts(1, time) for time in (1, 2, 4)]
+    alone = [np.asarray(generate(module, params, row, 4, KEY, temperature=0))[0] for row in rows]
+    left = np.concatenate([np.pad(row, ((0, 0), (5 - row.shape[1], 0)), constant_values=3) for row in rows])
+    right = np.concatenate([np.pad(row, ((0, 0), (0, 5 - row.shape[1])), constant_values=3) for row in rows])
+    real = np.arange(5) < np.array([[1], [2], [4]])
+    for padded, mask in ((left, real[:, ::-1]), (right, real)):
+        together = generate(module, params, padded, 4, KEY, temperature=0, mask=mask)
+        np.testing.assert_array_equal(together, np.stack(alone))
+
+
+def test_a_full_context_forgets_padding_too():
+    """The context is full for all rows at once: a row of three tokens in five columns loses its first ones then."""
+    module, params = drawn("sums")
+    prompt, mask = prompts(2, 5), np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], bool)
+    tokens = np.asarray(generate(module, params, prompt, 12, KEY, temperature=0, mask=mask))
+    # Columns 0 to 7 are full with the third new token; the fourth needs the last four columns alone.
+    whole = jax.jit(lambda text: module.apply({"params": params}, text)[:, -1].argmax(-1))
+    for row, first in ((0, 2), (1, 0)):
+        text = prompt[row, first:].tolist()
+        for i in range(12):
+            assert tokens[row, i] == whole(np.array([text]))[0]
+            if (i + 5) in (8, 12, 16):
+                text = text[-4:]
+            text.append(int(tokens[row, i]))
+
+
+def test_rows_do_not_depend_on_one_another():
+    module, params = drawn("decoder")
+    prompt = prompts(4, 3)
+    other = prompt.copy()
+    other[2:] = (other[2:] + 1) % VOCABULARY
+    first, second = (np.asarray(generate(module, params, p, 12, KEY)) for p in (prompt, other))
+    np.testing.assert_array_equal(first[:2], second[:2])
+    assert (first[2:] != second[2:]).any()
+    same = np.asarray(generate(module, params, np.repeat(prompt[:1], 4, axis=0), 12, KEY))
+    assert len(np.unique(same, axis=0)) > 1
+
+
+def test_one_program_for_all_temperatures_and_nuclei():
+    module, params = drawn("sums")
+    generation._whole.cache_clear()
+    for temperature, top_p in ((1.0, 0.9), (0.5, 0.7), (2.0, 1.0)):
+        generate(module, params, prompts(1, 3), 4, KEY, temperature=temperature, top_p=top_p)
+    assert generation._whole.cache_info().misses == 1
+    plan = generation._Plan(module, generation.Choice(False, None, True), None)
+    assert generation._whole(plan, 4)._cache_size() == 1
+
+
+def test_keys_decide():
+    module, params = drawn("sums")
+    first, again, other = (generate(module, params, [[1, 2]], 20, jax.random.key(i)) for i in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"prompt": [[]]}, ValueError, "prompt: expected at least one token"),
+        ({"prompt": [[1, VOCABULARY]]}, ValueError, "prompt: expected tokens from 0 to 10"),
+        ({"length": 0}, ValueError, "length: expected at least 1, got 0"),
+        ({"length": 2.0}, TypeError, "length: expected a whole number"),
+        ({"key": 0}, TypeError, "key: expected a typed key"),
+        ({"temperature": -0.5}, ValueError, "temperature: expected a number of at least 0"),
+        ({"top_k": 12}, ValueError, "top_k: expected at most 11"),
+        ({"top_p": 1.1}, ValueError, "top_p: expected a number in"),
+        ({"mask": [[0, 0]]}, ValueError, "mask: expected a real token in every row, and row 0 is hidden"),
+        ({"end": 11}, ValueError, "end: expected a token from 0 to 10, got 11"),
+        ({"module": nn.MLP((2,))}, TypeError, "module: expected one that continues texts.*got MLP, which has no start"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("function", [generate, stream])
+def test_bad_input(function, settings, error, message):
+    module, params = drawn("sums")
+    given = {"module": module, "params": params, "prompt": [[1, 2]], "length": 3, "key": KEY, **settings}
+    with pytest.raises(error, match=message):
+        function(**given)
+
+
+def test_a_chunk_of_nothing():
+    module, params = drawn("sums")
+    with pytest.raises(ValueError, match="chunk: expected at least 1, got 0"):
+        stream(module, params, [[1]], 3, KEY, chunk=0)
