@@ -76,3 +76,42 @@ def prices_run(prices: pathlib.Path) -> pathlib.Path:
     """Linear regression on the prices."""
     options = ("--data", prices, "--target", "price", "--model", "linear", "--learning-rate", 0.1, "--epochs", 40)
     return trained(prices.with_name("run"), *options)
+
+
+LINES = ("once upon a midnight dreary", "all that glitters is not gold", "the rest is silence")
+
+
+@pytest.fixture(scope="session")
+def play(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A text of 4,000 characters, of which a few lines are all."""
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("play") / "play.txt"
+    path.write_text("\n".join(LINES[i] for i in rng.integers(3, size=120)) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def play_run(play: pathlib.Path) -> pathlib.Path:
+    """A small Transformer that goes on with the play."""
+    small = ("--context", 16, "--width", 16, "--layers", 1, "--heads", 2, "--epochs", 2)
+    return trained(play.with_name("run"), "--data", play, "--learning-rate", 0.02, *small)
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A table of 120 short texts whose class is in their words."""
+    rng = np.random.default_rng(0)
+    words = {"good": ["great", "joy", "loved"], "bad": ["dull", "waste", "hated"]}
+    rows = [("good", "bad")[i % 2] for i in range(120)]
+    texts = [f"the film, {' '.join(rng.choice(words[mood], rng.integers(1, 4)))}" for mood in rows]
+    path = tmp_path_factory.mktemp("reviews") / "reviews.csv"
+    lines = [f'{i},"{text}",{mood}' for i, (text, mood) in enumerate(zip(texts, rows, strict=True))]
+    path.write_text("\n".join(["id,review,mood", *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def reviews_run(reviews: pathlib.Path) -> pathlib.Path:
+    """A small TextCNN on the reviews."""
+    small = ("--features", 4, "--width", 8, "--kernel", 1, 2, "--epochs", 20, "--learning-rate", 0.02)
+    return trained(reviews.with_name("run"), "--data", reviews, "--text", "review", "--target", "mood", *small)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import stepax as sx
+from stepax.cli.runs import open_run
+from stepax.cli.tokens import vocabulary
 
 
 def test_the_table_has_the_measures_of_every_class(call, iris_run):
@@ -118,3 +120,63 @@ def test_data_that_do_not_fit_are_refused(call, digits_run, tmp_path, data, mess
     assert done.status == 2
     assert done.out == ""
     assert any(part in done.err for part in message.split("|"))
+
+
+def test_a_language_model_is_measured_on_the_end_of_its_text_or_on_another(call, play, play_run, tmp_path):
+    found = json.loads(call("evaluate", play_run, "--json").out)
+    metrics = json.loads((play_run / "run.json").read_text())["metrics"]
+    assert found["loss"] == pytest.approx(metrics["test/loss"])
+    assert found["perplexity"] == pytest.approx(np.exp(found["loss"]))
+    assert found["bits_per_character"] == pytest.approx(found["loss"] / np.log(2))
+    count = len(play.read_text())
+    assert (found["data"], found["tokens"]) == ("test part of play", round(0.1 * count) - 1)
+    (tmp_path / "other.txt").write_text(play.read_text()[:501])
+    other = json.loads(call("evaluate", play_run, "--data", "other.txt", "--json").out)
+    assert (other["data"], other["tokens"]) == ("all part of other.txt", 500)
+    assert json.loads(call("evaluate", play_run, "--part", "all", "--json").out)["tokens"] == count - 1
+    shown = call("evaluate", play_run).out
+    assert all(text in shown for text in ("test part of play", "perplexity", "bits per character"))
+
+
+def test_the_loss_of_a_language_model_is_that_of_every_next_token(call, play, play_run):
+    run = open_run(play_run)
+    text = play.read_text()[-round(0.1 * len(play.read_text())) :]
+    tokens = np.array(vocabulary(run.plan.subject.tokens).encode(text))
+    losses = []
+    for first in range(0, len(tokens) - 1, 16):
+        x, y = tokens[first : first + 16], tokens[first + 1 : first + 17]
+        logits = sx.predict(run.built.learner, run.state, x[None, : len(y)])[0]
+        losses += [
+            np.log(np.exp(row - row.max()).sum()) + row.max() - row[label] for row, label in zip(logits, y, strict=True)
+        ]
+    assert json.loads(call("evaluate", play_run, "--json").out)["loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_texts_with_classes_are_measured_like_other_rows(call, reviews, reviews_run, tmp_path):
+    found = json.loads(call("evaluate", reviews_run, "--json").out)
+    assert (found["examples"], found["classes"]["good"]["examples"], found["data"]) == (24, 12, "test rows of reviews")
+    assert found["accuracy"] > 0.9
+    (tmp_path / "other.csv").write_text('mood,review\ngood,a joy I loved\nbad,"dull, a waste of unheard of words"\n')
+    other = json.loads(call("evaluate", reviews_run, "--data", "other.csv", "--json").out)
+    assert (other["examples"], other["accuracy"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "data", "message"),
+    [
+        ("play_run", "iris", "iris is no text, and the model was trained on a text to go on with"),
+        ("iris_run", "t.txt", "t.txt is a text to go on with, and the model was trained on no text"),
+        ("reviews_run", "t.txt", "t.txt is a text to go on with, and the model was trained on texts with classes"),
+        ("reviews_run", "t.csv", "t.csv has no column 'review'"),
+        ("reviews_run", "other.csv", "has the class 'ugly', which the training had not"),
+        ("play_run", "latin.txt", "latin.txt, byte 1 (line 1) is fc: not utf-8"),
+    ],
+)
+def test_texts_that_do_not_fit_are_refused(call, request, tmp_path, fixture, data, message):
+    (tmp_path / "t.txt").write_text("a text")
+    (tmp_path / "t.csv").write_text("text,mood\na,good\n")
+    (tmp_path / "other.csv").write_text("review,mood\na,good\nb,ugly\n")
+    (tmp_path / "latin.txt").write_bytes("für Elise".encode("latin-1"))
+    done = call("evaluate", request.getfixturevalue(fixture), "--data", data)
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err

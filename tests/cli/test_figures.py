@@ -4,6 +4,7 @@ from PIL import Image
 
 from stepax.cli.figures import draw
 from stepax.cli.runs import dataset_of, open_run
+from stepax.cli.tokens import as_rows
 
 CLASSES = {"learning_curves", "confusion_matrix"}
 
@@ -14,12 +15,15 @@ CLASSES = {"learning_curves", "confusion_matrix"}
         ("digits_run", CLASSES | {"filters", "feature_maps", "representation"}),
         ("iris_run", CLASSES | {"representation"}),
         ("prices_run", {"learning_curves", "predictions"}),
+        ("play_run", {"learning_curves"}),
+        ("reviews_run", CLASSES),
     ],
 )
 def test_every_run_has_the_figures_that_show_something(request, tmp_path, fixture, expected):
     run = open_run(request.getfixturevalue(fixture))
     dataset = dataset_of(run)
-    paths = list(draw(run, dataset.train, dataset.test, tmp_path))
+    train, test = (as_rows(run.plan.subject, rows) for rows in dataset)
+    paths = list(draw(run, train, test, tmp_path))
     assert {path.stem for path in paths} == expected
     for path in paths:
         with Image.open(path) as image:

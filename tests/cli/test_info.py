@@ -1,13 +1,25 @@
 import stepax as sx
 from stepax.cli.info import size
 from stepax.cli.models import MODELS
+from stepax.cli.text_models import NAMES
 
 
 def test_everything_that_has_a_name_is_listed(call):
     done = call("info")
     text = " ".join(done.out.split())
     assert done.status == 0
-    for name in [*sx.data.names(), *MODELS, "cross-entropy", "adamw", "cosine", f"stepax {sx.__version__}", "cpu"]:
+    for name in [
+        *sx.data.names(),
+        "tinyshakespeare",
+        "trec",
+        *MODELS,
+        *NAMES,
+        "cross-entropy",
+        "adamw",
+        "cosine",
+        f"stepax {sx.__version__}",
+        "cpu",
+    ]:
         assert name in text
 
 

@@ -43,6 +43,15 @@ def test_help_imports_nothing_heavy(tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_what_is_for_texts_is_imported_only_for_them():
+    code = (
+        "import sys; from stepax.cli import evaluate, generate, plot, predict, train\n"
+        "print([name for name in sys.modules if name.startswith(('stepax.text', 'tokenizers'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "[]\n"
+
+
 def test_the_version(call):
     assert call("--version").out == f"stepax {sx.__version__}\n"
 

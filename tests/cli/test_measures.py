@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -5,10 +7,11 @@ from rich.console import Console
 from sklearn import metrics as reference
 
 from stepax.cli.learners import build
-from stepax.cli.measures import flat, measures, tables
+from stepax.cli.measures import flat, measures, tables, told
 from stepax.cli.options import parse
 from stepax.cli.planning import plan, read
 from stepax.cli.runs import Opened, dataset_of, open_run
+from stepax.cli.tokens import as_rows
 
 
 def test_the_measures_of_classes_are_scikit_learns(iris_run):
@@ -97,3 +100,52 @@ def test_single_numbers_are_flat_and_tables_show_everything():
 def test_numbers_have_five_significant_digits(value, shown):
     table = tables({"loss": value}, "x", "loss (standardized)")[0]
     assert [list(column.cells) for column in table.columns] == [["loss (standardized)"], [shown]]
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("characters", {"loss": 1.0, "bits_per_character": 1 / np.log(2)}),
+        ("words", {"loss": 1.0, "perplexity": np.e}),
+        ("byte_pairs", {"loss": 1.0, "perplexity": np.e}),
+    ],
+)
+def test_a_row_of_the_history_of_a_text_says_what_its_loss_means(play_run, split, expected):
+    made = open_run(play_run).plan
+    made = replace(made, subject=replace(made.subject, tokens={**made.subject.tokens, "split": split}))
+    row = told(made, {"epoch": 1, "loss": 1.0, "validation/loss": 1.0})
+    assert row == pytest.approx({"epoch": 1, **expected, **{f"validation/{name}": x for name, x in expected.items()}})
+
+
+def test_a_loss_without_bound_has_a_perplexity_without_bound(play_run):
+    made = open_run(play_run).plan
+    made = replace(made, subject=replace(made.subject, tokens={**made.subject.tokens, "split": "words"}))
+    assert told(made, {"loss": 1e4})["perplexity"] == np.inf
+
+
+def test_bits_are_those_of_a_character_whatever_the_tokens(tmp_path):
+    pytest.importorskip("tokenizers")
+    run, dataset = untrained_text(tmp_path, "--tokens byte-pairs --vocabulary 300")
+    named, output = measures(run, as_rows(run.plan.subject, dataset.train))
+    assert output is None
+    assert named["bits_per_character"] * (len(dataset.train["x"]) - 1) == pytest.approx(
+        named["loss"] * named["tokens"] / np.log(2), rel=0.01
+    )
+
+
+def test_words_have_no_bits_of_characters_as_they_are_not_written_as_they_were_read(tmp_path):
+    run, dataset = untrained_text(tmp_path, "--tokens words")
+    named, _ = measures(run, as_rows(run.plan.subject, dataset.train))
+    assert named.keys() == {"tokens", "loss", "perplexity"}
+    assert flat(named, "test/").keys() == {"test/loss", "test/perplexity"}
+
+
+def untrained_text(folder, options):
+    (folder / "t.txt").write_text("to be or not to be, that is the question\n" * 20)
+    small = "--context 4 --width 8 --layers 1 --heads 1"
+    wanted = parse(["train", "--data", str(folder / "t.txt"), *options.split(), *small.split()])
+    dataset, subject = read(wanted.data)
+    made = plan(wanted, subject, dataset.train)
+    built = build(made)
+    rows = as_rows(made.subject, dataset.train)
+    return Opened(folder, {}, made, built, built.learner.init(jax.random.key(1), rows)), dataset

@@ -2,12 +2,12 @@ import jax.numpy as jnp
 import pytest
 
 from stepax import nn
-from stepax.cli import options
+from stepax.cli import options, text_models
 from stepax.cli.models import ACTIVATIONS, MODELS, module
 
 
 def test_help_names_the_models_and_activations_there_are():
-    assert options.MODELS.split("|") == list(MODELS)
+    assert options.MODELS.split("|") == [*MODELS, *text_models.NAMES]
     assert options.ACTIVATIONS.split("|") == list(ACTIVATIONS)
 
 
@@ -46,6 +46,7 @@ def test_the_linear_model_and_the_perceptron_have_no_options():
         ("features", (8, 0), "--features"),
         ("dense", (-1,), "--dense"),
         ("kernel", (0, 3), "--kernel"),
+        ("kernel", (3, 4, 5), "--kernel: expected height and width for cnn, got 3 4 5"),
     ],
 )
 def test_options_out_of_range_are_refused(option, value, message):

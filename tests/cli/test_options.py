@@ -60,7 +60,7 @@ def test_names_of_columns_are_taken_as_they_are():
         (["train", "--feature", "3"], "unrecognized options: --feature, 3; perhaps you meant: --features WIDTH ..."),
         (["predict", "run"], "missing from stepax predict: FILE; see stepax predict --help"),
         (["tran"], "unknown subcommand 'tran': known are 'train', .*; did you mean 'train'"),
-        ([], "expected one of .train, evaluate, predict, plot, bench, info.; see stepax --help"),
+        ([], "expected one of .train, evaluate, predict, generate, plot, bench, info.; see stepax --help"),
     ],
 )
 def test_what_does_not_parse_is_an_error_of_one_line(capsys, arguments, message):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from stepax import files
-from stepax.cli.plan import Course, Network, Plan, Subject, width
+from stepax.cli.plan import Course, Network, Plan, Subject, known, width
 from stepax.record import RunError
 
 PLAN = Plan(
@@ -66,6 +66,54 @@ def test_details_of_another_kind_are_refused(details):
 )
 def test_a_damaged_plan_is_refused_and_the_field_named(change, message):
     details = json.loads(files.one_line(PLAN.details()))
+    for path, value in change.items():
+        *parts, field = path.split(".")
+        place = details
+        for part in parts:
+            place = place[part]
+        place[field] = value
+    with pytest.raises(RunError, match=message):
+        Plan.of(details)
+
+
+VOCABULARY = {"split": "characters", "begin": False, "end": False, "tokens": ["a", "b"]}
+TEXT = Plan(
+    Subject("t.txt", {"encoding": "utf-8"}, "t", "tokens", (8,), (8,), None, None, VOCABULARY),
+    Network("transformer", {"width": 8, "layers": 1, "heads": 2, "dropout": 0.0}, 4, "cross-entropy", False),
+    Course("adam", {}, 0.003, "cosine", 0.0, 10, 12, 2000, None, 0.1, False, 0),
+)
+
+
+def test_the_plan_of_a_text_comes_back_with_its_vocabulary():
+    assert Plan.of(files.parsed(files.one_line(TEXT.details()))) == TEXT
+    assert (TEXT.subject.form, known(TEXT.subject), PLAN.subject.form, known(PLAN.subject)) == ("text", 4, "rows", 0)
+
+
+def test_a_run_from_before_there_were_texts_is_read():
+    details = PLAN.details()
+    del details["subject"]["tokens"]
+    assert Plan.of(details) == PLAN
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"subject.tokens": None}, r"subject\.tokens: expected a vocabulary, got none"),
+        ({"subject.tokens": 3}, r"subject\.tokens: expected .*Mapping.*, got 3"),
+        ({"subject.tokens": {}}, r"subject\.tokens: vocabulary: expected a dict with"),
+        ({"subject.tokens.tokens": ["a", "a"]}, r"subject\.tokens: tokens: expected each once, got 'a' twice"),
+        ({"subject.tokens.tokens": [1]}, r"subject\.tokens: "),
+        ({"subject.tokens.split": "letters"}, r"subject\.tokens: vocabulary: unknown split 'letters'"),
+        ({"subject.shape": [8, 2]}, r"subject\.shape: expected the number of tokens, got \(8, 2\)"),
+        ({"subject.target_shape": []}, r"subject\.shape: expected the number of tokens"),
+        ({"network.outputs": 5}, r"network\.outputs: expected 4, got 5"),
+        ({"network.model": "cnn"}, "--model: unknown name 'cnn'"),
+        ({"network.model": "lstm"}, r"network\.options: expected the fields width, layers, dropout"),
+        ({"network.loss": "hinge"}, "--loss hinge is not for tokens of a text"),
+    ],
+)
+def test_a_damaged_plan_of_a_text_is_refused(change, message):
+    details = json.loads(files.one_line(TEXT.details()))
     for path, value in change.items():
         *parts, field = path.split(".")
         place = details

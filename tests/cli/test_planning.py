@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from stepax.cli.options import parse
-from stepax.cli.planning import held_out, plan, read
+from stepax.cli.planning import STEPS, held_out, plan, read
+from stepax.cli.texts import text_of
 
 
 def planned(text):
@@ -72,6 +73,108 @@ def test_a_path_is_kept_so_that_the_run_can_be_read_from_elsewhere(prices, monke
     _, subject = read(parse(["train", "--data", "prices.csv", "--target", "price"]).data)
     assert pathlib.Path(subject.data) == prices.resolve()
     assert (subject.reading, subject.columns) == ({"target": "price"}, ("size", "age"))
+
+
+def test_the_end_of_a_text_is_held_out_and_the_rest_makes_the_vocabulary(tmp_path):
+    text = "ab" * 400 + "xyz" * 30 + "!" * 110
+    (tmp_path / "t.txt").write_text(text)
+    made, dataset = planned(f"--data {tmp_path / 't.txt'} --model lstm")
+    train, validation = held_out(made, dataset.train)
+    assert [text_of(part["x"]) for part in (train, validation, dataset.test)] == [text[:810], text[810:900], text[900:]]
+    assert made.subject.tokens["tokens"] == ["a", "b", "x", "y", "z"]
+    assert (made.subject.shape, made.subject.target_shape, made.subject.kind) == ((64,), (64,), "tokens")
+    assert (made.network.model, made.network.outputs, made.network.loss) == ("lstm", 7, "cross-entropy")
+    assert (made.course.epochs, made.course.batch_size, made.course.steps) == (10, 12, 10 * STEPS)
+    assert made.course.rate == 0.003
+    assert planned(f"--data {tmp_path / 't.txt'}")[0].course.rate == 0.001
+    assert planned(f"--data {tmp_path / 't.txt'} --learning-rate 0.01")[0].course.rate == 0.01
+
+
+def test_the_vocabulary_of_texts_is_that_of_the_rows_to_learn_from(tmp_path):
+    lines = [f"word{i:03} film,{'ab'[i % 2]}" for i in range(200)]
+    (tmp_path / "t.csv").write_text("\n".join(["text,y", *lines]))
+    made, dataset = planned(f"--data {tmp_path / 't.csv'} --text text --target y")
+    train, _ = held_out(made, dataset.train)
+    assert {*made.subject.tokens["tokens"]} == {word for text in train["x"] for word in text.split()}
+    assert (len(train["x"]), made.subject.shape, made.subject.classes) == (144, (2,), ("a", "b"))
+    assert (made.network.model, made.network.standardize) == ("textcnn", False)
+    few, _ = planned(f"--data {tmp_path / 't.csv'} --text text --target y --vocabulary 9 --context 1")
+    assert (few.subject.tokens["tokens"][0], len(few.subject.tokens["tokens"]), few.subject.shape) == ("film", 9, (1,))
+
+
+TEXT = "--data play.txt"
+TABLE = "--data reviews.csv --text review --target mood"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            f"{TEXT} --model cnn",
+            "--model cnn is not for play, which is a text to go on with; there are transformer, lstm",
+        ),
+        (f"{TEXT} --model textcnn", "--model textcnn is not for play, which is a text to go on with"),
+        (
+            f"{TABLE} --model mlp",
+            "is not for reviews, which is texts with classes; there are textcnn, lstm, transformer",
+        ),
+        ("--model lstm", "--model lstm is not for digits, which is no text; there are cnn, mlp, linear, perceptron"),
+        (
+            f"{TEXT} --model lstm --heads 2",
+            "--heads does not apply to --model lstm, which has --width, --layers, --dropout",
+        ),
+        (f"{TABLE} --layers 2", "--layers does not apply to --model textcnn"),
+        (f"{TEXT} --dense 3", "--dense does not apply to --model transformer"),
+        (f"{TEXT} --target y", "--target does not apply to play.txt, which is a text to go on with"),
+        (f"{TEXT} --text y", "--text does not apply to play.txt"),
+        (f"{TEXT} --size 3 4", "--size does not apply to play.txt"),
+        (f"{TEXT} --standardize yes", "--standardize yes does not apply to texts"),
+        (f"{TEXT} --batch-size full", "--batch-size full does not apply to a text"),
+        (f"{TEXT} --loss hinge", "--loss hinge is not for tokens of a text; there are cross-entropy"),
+        (f"{TEXT} --context 4000", "--context: the part of the text to learn from has .* not more than the 4,000 of"),
+        (f"{TEXT} --context 0", "--context: expected at least 1, got 0"),
+        (f"{TEXT} --validation 0.0001", "--validation 0.0001 cannot be held out of"),
+        (f"{TEXT} --tokens byte-pairs --vocabulary 20", "--vocabulary: expected at least 258|pip install"),
+        ("--tokens words", "--tokens does not apply to digits: it is for texts, a .txt file or --text COLUMN"),
+        ("--data reviews.csv --target mood --drop review --context 3", "--context does not apply to reviews.csv"),
+        ("--data digits --encoding latin-1", "--encoding does not apply to digits"),
+        ("--data digits --text x", "--text does not apply to the built-in data set digits; did you forget --data FILE"),
+        (f"{TABLE} --columns id", "--columns does not apply to reviews.csv, which is texts with classes"),
+        (
+            "--data reviews.csv --text review",
+            "needs the name of its target column, the class of each text: pass --target",
+        ),
+        ("--data reviews.csv --text revue --target mood", "--text: reviews.csv has no column 'revue'.*'review'"),
+        ("--data reviews.csv --text review --target mod", "--target: reviews.csv has no column 'mod'.*'mood'"),
+        ("--data reviews.csv --text review --target review", "--target: 'review' is the column of the texts"),
+        ("--data one.csv --text review --target mood", "--target: column 'mood' of one.csv holds 'good' only"),
+        ("--data empty.txt", "empty.txt is empty: expected a text"),
+        ("--data blank.txt", "blank.txt is blank: expected a text"),
+        ("--data latin.txt", r"latin.txt, byte 1 \(line 1\) is fc: not utf-8 .*pass --encoding \('cp1252', 'latin-1'"),
+        ("--data latin.txt --encoding nonsense", "--encoding: latin.txt cannot be read as 'nonsense'"),
+        (
+            "--data latin.csv --text review --target mood",
+            r"latin.csv, byte 13 \(line 2\) is fc: not utf-8 .*--encoding",
+        ),
+        (
+            "--data short.txt",
+            "--context: the part of the text to learn from has 18 tokens, not more than the 64 of the",
+        ),
+        ("--data none.txt", "there is no file or folder 'none.txt'"),
+        ("--data trek", "unknown data set 'trek': .*did you mean 'trec'"),
+    ],
+)
+def test_what_does_not_fit_a_text_is_refused_with_a_reason(play, reviews, tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "play.txt").write_text(play.read_text())
+    (tmp_path / "reviews.csv").write_text(reviews.read_text())
+    (tmp_path / "one.csv").write_text("review,mood\na,good\nb,good\n")
+    (tmp_path / "latin.txt").write_bytes("für Elise".encode("latin-1"))
+    (tmp_path / "latin.csv").write_bytes("review,mood\nfür,good\n".encode("latin-1"))
+    for name, content in {"empty": "", "blank": " \n", "short": "twenty characters it"}.items():
+        (tmp_path / f"{name}.txt").write_text(content)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        planned(text)
 
 
 @pytest.mark.parametrize(

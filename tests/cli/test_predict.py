@@ -121,3 +121,45 @@ def test_answers_of_a_run_that_has_diverged_come_with_a_warning(call, diverged_r
     done = call("predict", diverged_run, "x.npy")
     assert (done.status, done.out.splitlines()[1].split()[2:]) == (0, ["nan"] * 3)
     assert done.err == "warning: for 3 of 3 rows the model has no finite answer: its training may have diverged\n"
+
+
+def test_texts_come_from_a_table_or_from_the_lines_of_a_file(call, reviews_run, tmp_path):
+    texts = ["a great joy", "dull, hated it, and so many words more that it is cut", "loved"]
+    (tmp_path / "in.txt").write_text("\n".join([texts[0], "", *texts[1:]]) + "\n")
+    (tmp_path / "in.csv").write_text("\n".join(["id,review", *(f'{i},"{text}"' for i, text in enumerate(texts))]))
+    answers = []
+    for name in ("in.txt", "in.csv"):
+        done = call("predict", reviews_run, name, "--out", "out.csv", "--rows", 2)
+        assert done.err == (
+            "warning: 1 of 3 texts are longer than the 6 tokens that the model sees, and cut\n3 answers in out.csv\n"
+        )
+        answers.append(rows_of(tmp_path / "out.csv"))
+    assert answers[0] == answers[1]
+    assert [row["input"] for row in answers[0]] == texts
+    assert [row["prediction"] for row in answers[0]] == ["good", "bad", "good"]
+    assert "a great joy  " in done.out
+    assert "2 of 3 answers" in done.out
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("in.csv", "text\nx\n", "in.csv has no column 'text'|in.csv has no column 'review'"),
+        ("in.npy", "x", "in.npy is no kind of file with texts: expected .csv, or .txt with a text on each line"),
+        ("in.txt", "", "in.txt is empty: expected a text"),
+        ("none.txt", None, "none.txt"),
+    ],
+)
+def test_texts_that_cannot_be_read_are_refused(call, reviews_run, tmp_path, file, content, message):
+    if content is not None:
+        (tmp_path / file).write_text(content)
+    done = call("predict", reviews_run, file)
+    assert (done.status, done.out) == (2, "")
+    assert any(part in done.err for part in message.split("|"))
+    assert "--resize is for images" in call("predict", reviews_run, file, "--resize").err
+
+
+def test_a_language_model_has_no_answers_but_goes_on(call, play, play_run):
+    done = call("predict", play_run, play)
+    assert (done.status, done.out) == (2, "")
+    assert f"generate {play_run} --prompt TEXT`" in done.err

@@ -1,6 +1,6 @@
 import pytest
 
-from stepax.cli.reading import as_options, fingerprint, in_options
+from stepax.cli.reading import as_options, fingerprint, in_options, load, names, without_advice
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,9 @@ from stepax.cli.reading import as_options, fingerprint, in_options
         ("columns: a.csv has no column 'b'", "--columns: a.csv has no column 'b'"),
         ("/x/size=3/a.csv has no lines", "/x/size=3/a.csv has no lines"),
         ("target column 'y' holds ''", "target column 'y' holds ''"),
+        ("text: a.csv has no column 'b'", "--text: a.csv has no column 'b'"),
+        ("a text is empty; the text=1", "a text is empty; the --text 1"),
+        ("pass encoding= ('cp1252'; --encoding on the command line)", "pass --encoding ('cp1252')"),
     ],
 )
 def test_arguments_are_told_as_options(said, told):
@@ -39,3 +42,24 @@ def test_a_fingerprint_tells_a_change_of_a_file_or_folder(tmp_path):
     file.write_text("other")
     assert all(fingerprint(str(path)) != old for path, old in zip((file, tmp_path), before, strict=True))
     assert fingerprint("iris") is None
+
+
+def test_data_and_texts_are_read_by_one_name(reviews):
+    assert {"digits", "trec", "tinyshakespeare"} <= {*names()}
+    assert load("iris", {"test_fraction": 0}).classes == ("setosa", "versicolor", "virginica")
+    assert load(str(reviews), {"text": "review", "target": "mood"}).classes == ("bad", "good")
+    with pytest.raises(ValueError, match=r"unknown data set 'trek': .*'digits', .*'trec'.*; did you mean 'trec'"):
+        load("trek", {})
+
+
+@pytest.mark.parametrize(
+    "text", ["a.csv has no column 'b'; pass --drop", "--columns: a.csv has no column 'b'", "a.csv has no column 'b'"]
+)
+def test_what_a_training_could_do_is_no_advice_afterwards(text):
+    assert without_advice(text) == "a.csv has no column 'b'"
+
+
+def test_the_encoding_is_that_of_the_training():
+    assert without_advice("t.txt, byte 1 is fc: not utf-8; for a text in another encoding pass --encoding ('x')") == (
+        "t.txt, byte 1 is fc: not utf-8"
+    )

@@ -167,7 +167,7 @@ def interrupted(*_, **__):
 @pytest.mark.parametrize(
     ("where", "log", "what", "left"),
     [
-        ("_announce", (), "nothing is saved", []),
+        ("announce", (), "nothing is saved", []),
         ("_trained", (), "nothing is saved", []),
         ("measures", (), "before the end; `{program} train --resume run` goes on from there", ["run"]),
         ("print_tables", (), "the run is saved in run; `{program} plot run` draws figures that are missing", ["run"]),
@@ -233,15 +233,6 @@ def test_the_loss_of_a_regression_is_called_that_of_standardized_targets(call, p
     assert "mean absolute error" in done.out
     assert {"loss", "validation/loss"} <= json.loads(pathlib.Path("run/run.json").read_text())["history"].keys()
     assert "loss (standardized)" in call("evaluate", "run").out
-
-
-@pytest.mark.parametrize(("found", "command"), [("/bin/tensorboard", "tensorboard --logdir ."), (None, None)])
-def test_tensorboard_is_named_where_it_is_installed(call, monkeypatch, found, command):
-    monkeypatch.setattr(train.shutil, "which", lambda name: found)
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
-    out = call(*small("tensorboard", "--data", "xor", "--epochs", 1, "--out", "run")).out
-    assert ("pip install tensorboard shows them" in out) == (command is None)
-    assert (out.splitlines()[-1].strip() == command) == (command is not None)
 
 
 def parameters(folder):
@@ -318,3 +309,77 @@ def test_a_second_command_leaves_a_run_alone_that_is_under_way(call, tmp_path):
             running.kill()
     assert "train --resume run` goes on from there" in errors.splitlines()[-1]
     assert (tmp_path / "run" / "plan.json").exists()
+
+
+def test_a_text_makes_a_language_model(call, play, tmp_path):
+    text = ("--context", 8, "--width", 8, "--layers", 1, "--heads", 2, "--epochs", 2, "--out", "run")
+    done = call("train", "--data", play, *text)
+    assert done.status == 0, done.err
+    count = len(play.read_text())
+    test = round(0.1 * count)
+    validation = round(0.1 * (count - test))
+    sizes = f"{count - test - validation:,} training, {validation} validation, {test} test tokens"
+    for line in (
+        f"data       play: {sizes}; {len(set(play.read_text()))} characters known, context 8\n",
+        "model      transformer: ",
+        "width 8, layers 1, heads 2, dropout 0.0\n",
+        "training   cross-entropy, adam, ",
+        "batch 12, 2 epochs, 400 steps, seed 0\n",
+        "Test part\n",
+        "perplexity  ",
+        "bits per character  ",
+        "figures      learning_curves\n",
+        f"{program()} evaluate run\n",
+        f"{program()} generate run\n",
+    ):
+        assert line in done.out
+    assert "bits_per_character" in done.err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["history"]["validation/loss"][-1] < record["history"]["validation/loss"][0]
+    assert {"test/loss", "test/perplexity", "test/bits_per_character"} <= record["metrics"].keys()
+    assert (tmp_path / "run" / "tensorboard").is_dir()
+    assert call("plot", "run").out == "run/figures/learning_curves.png\n"
+
+
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
+def test_a_cut_training_on_a_text_goes_on_to_the_same_bits(call, play, tmp_path, monkeypatch, model):
+    options = small("--data", play, "--model", model, "--context", 8, "--width", 8, "--layers", 1, "--epochs", 3)
+    options = (*options, *(("--heads", 2) if model == "transformer" else ()))
+    assert call(*options, "--out", "whole").status == 0
+
+    def cut(reports, path):
+        for report in reports:
+            yield report
+            if report.row and report.row["epoch"] == 2:
+                reports.close()
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(train.logs, "json_lines", cut)
+        done = call(*options, "--out", "run")
+    assert done.status == 130
+    assert "train --resume run` goes on from there" in done.err
+    assert json.loads((tmp_path / "run" / "plan.json").read_text())["details"]["subject"]["tokens"]["split"]
+    assert call("train", "--resume", "run").status == 0
+    assert parameters(tmp_path / "run") == parameters(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("model", ["textcnn", "lstm", "transformer"])
+def test_a_column_of_texts_makes_a_classifier(call, reviews, model):
+    sizes = {"textcnn": ("--features", 4), "lstm": (), "transformer": ("--heads", 2)}[model]
+    options = ("--data", reviews, "--text", "review", "--target", "mood", "--model", model, "--width", 8, *sizes)
+    done = call(*small(*options, "--epochs", 1, "--context", 4, "--class-weights", "--out", "run"))
+    assert done.status == 0, done.err
+    first = done.out.splitlines()[0]
+    assert first.startswith("data       reviews: 96 training, validation none (fewer than 100 rows), 24 test texts; ")
+    assert "9 words known, context 4 (" in first
+    assert first.endswith(" texts are longer, and cut), 2 classes")
+    assert "good" in done.out
+
+
+def test_a_language_model_has_no_classes_to_weigh(call, play):
+    done = call(*small("--data", play, "--class-weights"))
+    assert (done.status, done.err) == (
+        2,
+        "error: --class-weights is for classes, and play has another kind of target\n",
+    )

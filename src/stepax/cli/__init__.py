@@ -1,4 +1,4 @@
-"""The command line: ``stepax train``, ``evaluate``, ``predict``, ``plot``, ``bench``, ``info``."""
+"""The command line: ``stepax train``, ``evaluate``, ``predict``, ``generate``, ``plot``, ``bench``, ``info``."""
 
 import importlib
 import os

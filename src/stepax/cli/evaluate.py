@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from stepax.cli import texts
 from stepax.cli.console import print_json, print_tables
-from stepax.cli.finite import note_outputs
+from stepax.cli.finite import note_loss, note_outputs
 from stepax.cli.measures import loss_name, measures, tables
 from stepax.cli.options import Evaluate
+from stepax.cli.reading import load, names, without_advice
 from stepax.cli.runs import Opened, dataset_of, open_run
-from stepax.data import Dataset, load, names
+from stepax.cli.tokens import as_rows
+from stepax.data import Dataset
 from stepax.data.dataset import Rows
 
 __all__ = ["main", "rows_of"]
@@ -25,8 +28,11 @@ def main(options: Evaluate) -> None:
     """
     run = open_run(options.run)
     rows, what = rows_of(run, options.data, options.part)
-    named, output = measures(run, rows)
-    note_outputs(output)
+    named, output = measures(run, as_rows(run.plan.subject, rows))
+    if output is None:
+        note_loss(named["loss"])
+    else:
+        note_outputs(output)
     if options.json:
         print_json({"run": str(options.run), "data": what, **named})
         return
@@ -53,13 +59,14 @@ def rows_of(run: Opened, data: str | None, part: str | None) -> tuple[Rows, str]
         try:
             dataset, name = _other(run, data, whole=not is_name and part == "all"), data
         except ValueError as error:  # which columns and sizes there are to be is the run's matter
-            raise ValueError(str(error).removeprefix("columns: ").split("; pass ")[0]) from error
+            raise ValueError(without_advice(str(error))) from error
         _check(run, dataset, data)
     part = part or "test"
     rows = dataset.train if part == "train" else dataset.test
     if part == "all":
         rows = {key: np.concatenate([dataset.train[key], dataset.test[key]]) for key in dataset.train}
-    return _relabelled(run, rows, dataset), f"{part} rows of {name}"
+    what = "part" if run.plan.subject.form == "text" else "rows"
+    return _relabelled(run, rows, dataset), f"{part} {what} of {name}"
 
 
 def _other(run: Opened, data: str, *, whole: bool) -> Dataset:
@@ -68,6 +75,9 @@ def _other(run: Opened, data: str, *, whole: bool) -> Dataset:
     suffix = Path(data).suffix.lower()
     if suffix == ".csv" and "target" not in subject.reading:
         raise ValueError(f"{data} is a table, and {run.folder} was not trained on one: its target column is not known")
+    of_texts = {name: subject.reading[name] for name in ("text", "target", "encoding") if name in subject.reading}
+    if (form := texts.form_of(data, of_texts if suffix == ".csv" else {})) != subject.form:
+        raise ValueError(f"{data} is {texts.WORDS[form]}, and the model was trained on {texts.WORDS[subject.form]}")
     task = "regression" if subject.kind == "numbers" else "classification"
     takes: dict[str, Any] = {}
     if data not in names():
@@ -76,17 +86,21 @@ def _other(run: Opened, data: str, *, whole: bool) -> Dataset:
             ".csv": {"target": subject.reading.get("target"), "task": task, "columns": subject.columns},
             ".npz": {"task": task},
         }
+        if form != "rows":
+            by_suffix = {".csv": of_texts, ".txt": {name: of_texts[name] for name in of_texts if name == "encoding"}}
         takes = by_suffix.get(suffix, resized)
     if whole:
         # What has test rows of its own refuses another share; any other fault comes up again.
         with contextlib.suppress(ValueError):
-            return load(data, **takes, test_fraction=0)
-    return load(data, **takes)
+            return load(data, {**takes, "test_fraction": 0})
+    return load(data, takes)
 
 
 def _check(run: Opened, dataset: Dataset, data: str) -> None:
     """Refuses data of another form than those of the training."""
     subject = run.plan.subject
+    if subject.form != "rows":
+        return
     shape, columns = dataset.train["x"].shape[1:], dataset.features
     if subject.columns and columns and set(columns) == set(subject.columns):
         return
@@ -103,6 +117,8 @@ def _relabelled(run: Opened, rows: Rows, dataset: Dataset) -> Rows:
     """The rows with columns in the order of the training, and labels counted as there."""
     subject = run.plan.subject
     x, y = rows["x"], rows["y"]
+    if subject.form == "text":
+        return rows
     if subject.columns and dataset.features and dataset.features != subject.columns:
         x = x[:, [dataset.features.index(name) for name in subject.columns]]
     if (subject.kind == "numbers") != (dataset.task == "regression") or y.shape[1:] != subject.target_shape:

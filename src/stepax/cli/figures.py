@@ -25,7 +25,8 @@ EXAMPLES, NUMBERS = 500, 1 << 27
 def draw(run: Opened, train: Rows, test: Rows, folder: pathlib.Path, example: int = 0) -> Iterator[pathlib.Path]:
     """Draws every figure that a run has something to show in.
 
-    Of a model whose outputs are not finite that is the learning curves alone; a warning says so.
+    Of a model whose outputs are not finite that is the learning curves alone; a warning says so. Of texts with classes
+    it is learning curves and confusion matrix, of a text to go on with the learning curves.
 
     Args:
         run: The run.
@@ -45,6 +46,8 @@ def draw(run: Opened, train: Rows, test: Rows, folder: pathlib.Path, example: in
         raise ValueError(f"--example: expected a row from 0 to {len(rows['x']) - 1}, got {example}")
     kind = run.plan.subject.kind
     yield plot.save(_curves(run), folder / "learning_curves.png")
+    if kind == "tokens":
+        return
     output = sx.predict(run.built.learner, run.state, rows["x"])
     if not note_outputs(output):
         warn("figures that need finite outputs are left out: all but the learning curves")
@@ -56,6 +59,8 @@ def draw(run: Opened, train: Rows, test: Rows, folder: pathlib.Path, example: in
         name = str(run.plan.subject.reading.get("target", "target"))
         figure = plot.predicted_against_true(output[:, 0], rows["y"].reshape(-1), name=name)
         yield plot.save(figure, folder / "predictions.png")
+    if run.plan.subject.form != "rows":
+        return
     if (kernel := _first_kernel(run)) is not None:
         yield plot.save(_filters(run, kernel), folder / "filters.png")
     if run.plan.network.loss is not None:

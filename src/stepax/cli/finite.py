@@ -10,7 +10,7 @@ import numpy as np
 from stepax.cli.console import warn
 from stepax.learner import State
 
-__all__ = ["lost_since", "note_outputs", "outcome"]
+__all__ = ["lost_since", "note_loss", "note_outputs", "outcome"]
 
 
 def lost_since(history: Mapping[str, Sequence[Any]]) -> int | None:
@@ -59,6 +59,12 @@ def note_outputs(output: np.ndarray) -> bool:
         rows = f"{len(output):,} rows" if len(output) > 1 else "1 row"
         warn(f"for {count:,} of {rows} the model has no finite answer: its training may have diverged")
     return not count
+
+
+def note_loss(loss: float) -> None:
+    """Warns where the loss of a model is not finite."""
+    if not math.isfinite(loss):
+        warn("the model has no finite loss: its training may have diverged")
 
 
 def _is_loss(name: str) -> bool:

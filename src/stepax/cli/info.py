@@ -13,8 +13,10 @@ from stepax.cli.losses import LOSSES
 from stepax.cli.models import MODELS
 from stepax.cli.optimizers import OPTIMIZERS, SCHEDULES
 from stepax.cli.options import Info
+from stepax.cli.reading import names
+from stepax.cli.text_models import NAMES, TEXT_MODELS
 from stepax.compile import cache_folder
-from stepax.data import cache_dir, names
+from stepax.data import cache_dir
 
 __all__ = ["main", "size"]
 
@@ -34,12 +36,19 @@ def main(options: Info) -> None:
     table.add_row("data folder", escape(os.environ.get("STEPAX_DATA", "")) or "none: STEPAX_DATA is not set")
     table.add_row("")
     table.add_row("data", ", ".join(names()))
-    for i, (name, choice) in enumerate(MODELS.items()):
-        table.add_row("models" if i == 0 else "", f"{name}: {choice.about}")
+    for i, (name, about) in enumerate(_models().items()):
+        table.add_row("models" if i == 0 else "", f"{name}: {about}")
     table.add_row("losses", ", ".join(LOSSES))
     table.add_row("optimizers", ", ".join(OPTIMIZERS))
     table.add_row("schedules", ", ".join(SCHEDULES))
     OUT.print(table)
+
+
+def _models() -> dict[str, str]:
+    """All models by name, with a line about each."""
+    found = {name: choice.about for name, choice in MODELS.items()}
+    by_name = ((name, table[name].about) for name in NAMES for table in TEXT_MODELS.values() if name in table)
+    return found | {name: about for name, about in by_name if about}
 
 
 def size(folder: pathlib.Path, leave_out: pathlib.Path | None = None) -> str:

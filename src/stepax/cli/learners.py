@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import stepax as sx
-from stepax.cli import losses, models, optimizers
-from stepax.cli.plan import Plan
+from stepax.cli import losses, models, optimizers, text_models
+from stepax.cli.plan import Plan, known
 from stepax.data import Scaling, standardization
 from stepax.learner import Learner, State
 from stepax.typing import Array, Batch, Loss, Metric
@@ -50,7 +50,7 @@ def build(plan: Plan, inputs: Scaling | None = None) -> Built:
             overwritten when a saved state is restored.
     """
     network, course = plan.network, plan.course
-    module = models.module(network.model, network.outputs, network.options)
+    module = _module(plan)
     if network.model == models.PERCEPTRON:
         return Built(module, sx.nn.rosenblatt(module, course.rate))
     if network.standardize and inputs is None:
@@ -62,6 +62,14 @@ def build(plan: Plan, inputs: Scaling | None = None) -> Built:
     rule = optimizers.optimizer(course.optimizer or "sgd", schedule, course.options)
     loss = losses.loss_for(network.loss or "", plan.subject.kind)
     return Built(module, sx.supervised(model, _in_deviations(loss, outputs), rule, metrics=_metrics(plan)))
+
+
+def _module(plan: Plan) -> Any:
+    subject, network = plan.subject, plan.network
+    if subject.form == "rows":
+        return models.module(network.model, network.outputs, network.options)
+    sizes = text_models.Sizes(network.outputs, known(subject), subject.shape[0])
+    return text_models.module(subject.form, network.model, sizes, network.options)
 
 
 def target_scaling(plan: Plan) -> Scaling | None:
@@ -85,6 +93,8 @@ def _in_deviations(loss: Loss, scaling: Scaling | None) -> Loss:
 
 
 def _metrics(plan: Plan) -> dict[str, Metric]:
+    if plan.subject.kind == "tokens":
+        return {}
     if plan.subject.kind == "numbers":
         return {"mean_absolute_error": sx.metrics.absolute_error}
     return {"accuracy": sx.metrics.binary_accuracy if plan.subject.kind == "labels" else sx.metrics.accuracy}
@@ -92,5 +102,5 @@ def _metrics(plan: Plan) -> dict[str, Metric]:
 
 def like(plan: Plan, built: Built) -> State:
     """The structure, shapes and dtypes of the plan's state."""
-    x = jax.ShapeDtypeStruct((1, *plan.subject.shape), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, *plan.subject.shape), jnp.float32 if plan.subject.form == "rows" else jnp.int32)
     return jax.eval_shape(lambda key, x: built.learner.init(key, {"x": x}), jax.random.key(0), x)

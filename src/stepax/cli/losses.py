@@ -13,8 +13,9 @@ from stepax.typing import Loss
 
 __all__ = ["LOSSES", "Choice", "Kind", "default_loss", "kind_of", "loss_for", "probabilities", "width"]
 
-Kind = Literal["classes", "binary", "labels", "numbers"]
-"""What a target is: one of several classes, one of two, several labels that are each true or not, or numbers."""
+Kind = Literal["classes", "binary", "labels", "numbers", "tokens"]
+"""What a target is: one of several classes, one of two, several labels that are each true or not, numbers, or of every
+token of a text the next one."""
 
 
 class Choice(NamedTuple):
@@ -26,7 +27,7 @@ class Choice(NamedTuple):
 
 
 LOSSES: dict[str, Choice] = {
-    "cross-entropy": Choice(losses.cross_entropy, ("classes", "binary"), "softmax"),
+    "cross-entropy": Choice(losses.cross_entropy, ("classes", "binary", "tokens"), "softmax"),
     "multiclass-hinge": Choice(losses.multiclass_hinge, ("classes", "binary")),
     "binary-cross-entropy": Choice(losses.binary_cross_entropy, ("binary", "labels"), "sigmoid"),
     "hinge": Choice(losses.hinge, ("binary", "labels")),
@@ -40,6 +41,7 @@ DEFAULTS: dict[Kind, str] = {
     "binary": "binary-cross-entropy",
     "labels": "binary-cross-entropy",
     "numbers": "mean-squared-error",
+    "tokens": "cross-entropy",
 }
 
 NAMES: dict[Kind, str] = {
@@ -47,6 +49,7 @@ NAMES: dict[Kind, str] = {
     "binary": "two classes",
     "labels": "labels that are each true or not",
     "numbers": "numbers",
+    "tokens": "tokens of a text",
 }
 
 
@@ -96,7 +99,7 @@ def width(name: str, kind: Kind, columns: int, classes: int) -> int:
         name: The loss.
         kind: The kind of target.
         columns: The columns of the target.
-        classes: The number of classes, for ``classes`` and ``binary``.
+        classes: The number of classes, for ``classes``, ``binary`` and ``tokens``.
     """
     return classes if "classes" in LOSSES[name].kinds else 1 if kind == "binary" else columns
 

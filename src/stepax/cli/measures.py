@@ -1,6 +1,7 @@
 """What a trained model is worth on data: by class, or the errors of a regression."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,21 +13,23 @@ import stepax as sx
 from stepax.cli.losses import LOSSES
 from stepax.cli.plan import Plan
 from stepax.cli.runs import Opened
+from stepax.cli.tokens import batch_of, vocabulary
 from stepax.data.dataset import Rows
 from stepax.typing import Array
 
-__all__ = ["flat", "loss_name", "measures", "tables"]
+__all__ = ["flat", "loss_name", "measures", "tables", "told"]
 
 
-def measures(run: Opened, rows: Rows) -> tuple[dict[str, Any], np.ndarray]:
+def measures(run: Opened, rows: Rows) -> tuple[dict[str, Any], np.ndarray | None]:
     """Measures a model.
 
     Args:
         run: The model.
-        rows: ``x`` and ``y``.
+        rows: ``x`` and ``y``, as the model takes them.
 
     Returns:
-        The measures by name, and the model's output ``[n, width]``. ``classes`` holds a dict of ``precision``,
+        The measures by name, and the model's output ``[n, width]``, which would be too large for a text: ``None``.
+        ``classes`` holds a dict of ``precision``,
         ``recall``, ``f1`` and ``examples`` for every class or label.
 
     Raises:
@@ -35,12 +38,56 @@ def measures(run: Opened, rows: Rows) -> tuple[dict[str, Any], np.ndarray]:
     if not len(rows["x"]):
         raise ValueError("there are no rows to measure; for data without test rows try --part train")
     kind = run.plan.subject.kind
+    if kind == "tokens":
+        return _of_text(run, rows), None
     output = jnp.asarray(sx.predict(run.built.learner, run.state, rows["x"]))
     loss = sx.evaluate(run.built.learner, run.state, rows)["loss"]
     named: dict[str, Any] = {"examples": len(rows["x"]), "loss": loss}
     if kind == "numbers":
         return named | _errors(output, rows), np.asarray(output)
     return named | (_labels if kind == "labels" else _classes)(run.plan, output, rows), np.asarray(output)
+
+
+def _of_text(run: Opened, rows: Rows) -> dict[str, Any]:
+    """Loss and perplexity of a token, and where tokens are written as they were read the bits of a character."""
+    from stepax.text.language_model import bits_per_character
+
+    subject, counted = run.plan.subject, rows.get("weight", np.ones(rows["y"].shape))
+    size = batch_of(subject, run.plan.network.outputs)
+    loss = sx.evaluate(run.built.learner, run.state, rows, batch_size=size)["loss"]
+    total = int(counted.sum())
+    named = {"tokens": total, "loss": loss, "perplexity": _perplexity(loss)}
+    if _is_exact(run.plan):
+        text = vocabulary(subject.tokens or {}).decode(rows["y"][counted > 0])
+        named["bits_per_character"] = bits_per_character(loss, len(text) / total)
+    return named
+
+
+def _perplexity(loss: float) -> float:
+    from stepax.text.language_model import perplexity
+
+    with np.errstate(over="ignore"):
+        return float(perplexity(loss))
+
+
+def _is_exact(plan: Plan) -> bool:
+    """Whether the text comes back from its tokens: words are written in small letters, with blanks between."""
+    return (plan.subject.tokens or {}).get("split") in ("characters", "byte_pairs")
+
+
+def told(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the history as it is shown: the loss under its name, of texts with what it means beside it."""
+    shown: dict[str, Any] = {}
+    for name, value in row.items():
+        group, _, title = name.rpartition("/")
+        prefix = f"{group}/" if group else ""
+        shown[f"{prefix}{loss_name(plan)}" if title == "loss" else name] = value
+        if title == "loss" and plan.subject.kind == "tokens":
+            if (plan.subject.tokens or {}).get("split") == "characters":
+                shown[f"{prefix}bits_per_character"] = value / math.log(2)
+            else:
+                shown[f"{prefix}perplexity"] = _perplexity(value)
+    return shown
 
 
 def _errors(output: Array, rows: Rows) -> dict[str, float]:
@@ -85,7 +132,7 @@ def _labels(plan: Plan, output: Array, rows: Rows) -> dict[str, Any]:
 
 def flat(named: dict[str, Any], prefix: str) -> dict[str, float]:
     """The measures that are single numbers, under a prefix such as ``test/``."""
-    return {f"{prefix}{name}": value for name, value in named.items() if name not in ("classes", "examples")}
+    return {f"{prefix}{name}": value for name, value in named.items() if name not in ("classes", "examples", "tokens")}
 
 
 def loss_name(plan: Plan) -> str:

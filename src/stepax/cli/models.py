@@ -26,18 +26,20 @@ class Choice(NamedTuple):
     """A kind of model.
 
     Attributes:
-        make: ``(outputs, options) -> module``.
+        make: ``(outputs, options) -> module``; of models for texts ``(sizes, options) -> module``.
         options: The options it has, with their defaults.
         about: A line for ``stepax info``.
     """
 
-    make: Callable[[int, Mapping[str, Any]], Any]
+    make: Callable[[Any, Mapping[str, Any]], Any]
     options: Mapping[str, Any]
     about: str
 
 
 def _cnn(outputs: int, options: Mapping[str, Any]) -> nn.CNN:
     features, dense, kernel = (options[name] for name in ("features", "dense", "kernel"))
+    if len(kernel) != 2:
+        raise ValueError(f"--kernel: expected height and width for cnn, got {' '.join(map(str, kernel)) or 'nothing'}")
     return nn.CNN(features, dense, outputs, kernel, **_shared(options))
 
 

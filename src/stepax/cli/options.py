@@ -16,6 +16,7 @@ __all__ = [
     "Bench",
     "Data",
     "Evaluate",
+    "Generate",
     "Info",
     "Log",
     "Model",
@@ -27,9 +28,9 @@ __all__ = [
     "parse",
 ]
 
-# Names as the tables in ``models``, ``losses``, ``optimizers`` and ``stepax.bench`` have them; they are not read from
-# there, so that help needs none of their imports.
-MODELS = "cnn|mlp|linear|perceptron"
+# Names as the tables in ``models``, ``text_models``, ``losses``, ``optimizers`` and ``stepax.bench`` have them; they
+# are not read from there, so that help needs none of their imports.
+MODELS = "cnn|mlp|linear|perceptron|textcnn|lstm|transformer"
 ACTIVATIONS = "relu|tanh|sigmoid|elu|leaky-relu|gelu"
 LOSSES = "cross-entropy|multiclass-hinge|binary-cross-entropy|hinge|mean-squared-error|mean-absolute-error|huber"
 OPTIMIZERS = "sgd|momentum|nesterov|adagrad|rmsprop|adam|adamw|lion"
@@ -51,16 +52,24 @@ class Data:
     """What to learn from.
 
     Attributes:
-        data: A name (`stepax info` lists them), a .csv table, an .npz archive of x and y, or a folder with one folder
-            of images for each class.
+        data: A name (`stepax info` lists them), a .csv table, an .npz archive of x and y, a folder with one folder of
+            images for each class, or a .txt file, a text of which a language model is made.
         target: The column of a .csv table to predict.
         columns: The columns of a .csv table to predict it from.
         drop: The columns of a .csv table to leave out, such as text and row numbers.
         task: What the target of a .csv table or an archive is, where the rule (text and few whole numbers are classes)
             guesses wrong.
         size: Height and width in pixels to bring the images of a folder to.
-        test_fraction: Share of the rows held out for testing, for data without test rows of their own.
-        validation: Share of the training rows that is held out and measured after every epoch, stratified by class.
+        text: The column of a .csv table that holds texts, to predict their class, the target, from.
+        encoding: How the characters of a text, or of a table with texts, are written as bytes.
+        tokens: What texts are cut into, from the training rows alone.
+        vocabulary: The most tokens to know: the most frequent ones; the rest is unknown.
+        context: How many tokens a model sees: a language model before each token, and of the texts of a table their
+            beginnings.
+        test_fraction: Share of the rows held out for testing, for data without test rows of their own; of a text its
+            end.
+        validation: Share of the training rows that is held out and measured after every epoch, stratified by class; of
+            a text the end of its training part.
         class_weights: Weigh the training examples so that every class counts equally.
         standardize: Whether inputs (and the targets of a regression) are brought to mean 0 and deviation 1, as the
             training rows have it; a part of the saved model.
@@ -74,10 +83,20 @@ class Data:
         Literal["classification", "regression"] | None, shown("classification|regression", "by the rule")
     ] = None
     size: Annotated[tuple[int, int] | None, shown("HEIGHT WIDTH", "as they are")] = None
-    test_fraction: Annotated[float | None, shown("FRACTION", "0.2")] = None
+    text: Annotated[str | None, shown("COLUMN", "none")] = None
+    encoding: Annotated[str | None, shown("NAME", "utf-8")] = None
+    tokens: Annotated[
+        Literal["characters", "words", "byte-pairs"] | None,
+        shown("characters|words|byte-pairs", "characters for a text, words for texts"),
+    ] = None
+    vocabulary: Annotated[int | None, shown("N", "all of them, and 1000 byte-pairs")] = None
+    context: Annotated[int | None, shown("N", "64 for a text, for texts as the longest but at most 400")] = None
+    test_fraction: Annotated[float | None, shown("FRACTION", "0.2, and 0.1 for a text")] = None
     validation: Annotated[float | None, shown("FRACTION", "0.1, and 0 for fewer than 100 rows")] = None
     class_weights: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    standardize: Annotated[Switch | None, shown("yes|no", "yes for tables, no for images and the perceptron")] = None
+    standardize: Annotated[
+        Switch | None, shown("yes|no", "yes for tables, no for images, texts and the perceptron")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -86,21 +105,33 @@ class Model:
 
     Attributes:
         model: The kind of model. linear is logistic or linear regression, perceptron threshold units trained by
-            Rosenblatt's rule.
-        features: Channels of the convolutions, one stage with pooling after each.
+            Rosenblatt's rule; the last three are for texts.
+        features: Channels of the convolutions, one stage with pooling after each; of textcnn for each kernel.
         dense: Widths of the hidden dense layers; without a number, none.
-        kernel: Height and width in pixels of each convolution's window.
+        width: Width of the vectors that stand for tokens, and of the layers of an lstm or a transformer.
+        layers: How many layers, each over the one before.
+        heads: How many heads the attention of a transformer has.
+        kernel: Height and width in pixels of each convolution's window; of textcnn the tokens that each kind of window
+            spans.
         dropout: Fraction of the values set to zero in training.
         normalize: Whether hidden layers are batch-normalised.
         activation: The non-linearity.
         loss: What is minimised. Those of a regression are measured in deviations of the target.
     """
 
-    model: Annotated[str | None, shown(MODELS, "cnn for images, mlp for tables")] = None
-    features: Annotated[tuple[int, ...] | None, shown("WIDTH ...", "32 64 for cnn")] = None
+    model: Annotated[
+        str | None, shown(MODELS, "cnn for images, mlp for tables, transformer for a text, textcnn for texts")
+    ] = None
+    features: Annotated[tuple[int, ...] | None, shown("WIDTH ...", "32 64 for cnn, 100 for textcnn")] = None
     dense: Annotated[tuple[int, ...] | None, shown("WIDTH ...", "128 for cnn, 64 64 for mlp")] = None
-    kernel: Annotated[tuple[int, int] | None, shown("HEIGHT WIDTH", "3 3 for cnn")] = None
-    dropout: Annotated[float | None, shown("FRACTION", "0.3 for cnn, 0.2 for mlp")] = None
+    kernel: Annotated[tuple[int, ...] | None, shown("SIZE ...", "3 3 for cnn, 3 4 5 for textcnn")] = None
+    width: Annotated[int | None, shown("WIDTH", "128, and 256 for an lstm that goes on with a text")] = None
+    layers: Annotated[int | None, shown("N", "transformer 4 and lstm 2 for a text, 2 and 1 for texts")] = None
+    heads: Annotated[int | None, shown("N", "4 for transformer")] = None
+    dropout: Annotated[
+        float | None,
+        shown("FRACTION", "cnn 0.3, mlp 0.2, textcnn 0.5; for texts lstm 0.5, transformer 0.1; 0 for a text"),
+    ] = None
     normalize: Annotated[Switch | None, shown("yes|no", "yes for cnn, no for mlp")] = None
     activation: Annotated[str | None, shown(ACTIVATIONS, "relu for cnn and mlp")] = None
     loss: Annotated[
@@ -116,14 +147,16 @@ class Optimization:
     Attributes:
         optimizer: The rule of the steps.
         learning_rate: The size of the steps at its highest: 0.003 for adam and adamw, 0.001 for rmsprop,
-            0.0003 for lion, 0.05 for sgd, momentum, nesterov and adagrad, 1 for the perceptron where none is given.
+            0.0003 for lion, 0.05 for sgd, momentum, nesterov and adagrad, 1 for the perceptron where none is given; a
+            third of it for a transformer.
         momentum: How much of the last step goes on.
         weight_decay: How fast weights shrink.
         schedule: How the learning rate falls over the training: not at all, along half a cosine or a line to 0, or
             exponentially to a hundredth.
         warmup: Share of all steps in which the rate first rises to its height.
-        batch_size: Examples a step, or "full" for all of them.
-        epochs: How many times to go through the training rows.
+        batch_size: Examples a step, or "full" for all of them; of a text pieces as long as the context.
+        epochs: How many times to go through the training rows; of a text, whose pieces are drawn at random, 200 steps
+            count as an epoch.
         patience: Stop after so many epochs in which the validation loss did not improve, and keep the best parameters.
         seed: The root of all randomness: the held-out rows, the first parameters, the order of examples, dropout.
         processes: How many processes on this machine share every batch; on a machine with GPUs each takes one. A run
@@ -136,8 +169,10 @@ class Optimization:
     weight_decay: Annotated[float | None, shown("FACTOR", "0.0001 for adamw, 0.001 for lion")] = None
     schedule: Annotated[str | None, shown(SCHEDULES, "cosine")] = None
     warmup: Annotated[float | None, shown("FRACTION", "0")] = None
-    batch_size: Annotated[int | Literal["full"] | None, shown("N|full", "64 for images, 32 for tables")] = None
-    epochs: Annotated[int | None, shown("N", "30 for images, 100 for tables")] = None
+    batch_size: Annotated[
+        int | Literal["full"] | None, shown("N|full", "64 for images, 32 for tables, 12 for a text, 50 for texts")
+    ] = None
+    epochs: Annotated[int | None, shown("N", "30 for images, 100 for tables, 10 for texts")] = None
     patience: Annotated[int | None, shown("EPOCHS", "train to the end")] = None
     seed: int = 0
     processes: Annotated[int | None, shown("N", "1")] = None
@@ -184,6 +219,8 @@ class Train:
 class Evaluate:
     """Measure a trained model: accuracy and precision, recall and F1 of every class, or the errors of a regression.
 
+    Of a language model these are loss, perplexity and bits per character.
+
     Attributes:
         run: The folder of the run.
         data: Other data than those of the run, of the same columns or shape, given as for training.
@@ -204,7 +241,7 @@ class Predict:
     Attributes:
         run: The folder of the run.
         file: A .csv table with the columns of the training (others are left out), an .npy array or an .npz archive
-            with x, an image, or a folder of images.
+            with x, an image, or a folder of images; for a model of texts also a .txt file with a text on each line.
         out: A .csv file for the answers to all inputs, with the probability of every class.
         rows: The most rows of the table that is printed.
         resize: Bring images of another size to that of the training.
@@ -215,6 +252,34 @@ class Predict:
     out: Annotated[pathlib.Path | None, shown("FILE.csv", "print a table only")] = None
     rows: int = 20
     resize: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Let a language model go on with a text.
+
+    Attributes:
+        run: The folder of the run.
+        prompt: The text to go on with, of tokens that the model knows; without one a line break, for a model of words a
+            full stop. Of a longer prompt than the context the end counts.
+        length: How many tokens to make.
+        temperature: Below 1 likely tokens become likelier still, above 1 all become alike; 0 takes the likeliest.
+        top_k: Choose among so many of the likeliest tokens.
+        top_p: Choose among the likeliest tokens whose probabilities reach this sum.
+        samples: How many texts to make.
+        seed: The root of all choices.
+        json: Print one JSON object at the end instead of the text as it is made.
+    """
+
+    run: Annotated[Positional[pathlib.Path], arg(metavar="RUN")]
+    prompt: Annotated[str | None, shown("TEXT", "a line break")] = None
+    length: int = 500
+    temperature: float = 0.8
+    top_k: Annotated[int | None, shown("N", "all")] = None
+    top_p: Annotated[float | None, shown("FRACTION", "all")] = None
+    samples: int = 1
+    seed: int = 0
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
 @dataclass(frozen=True)
@@ -262,6 +327,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "generate": Generate,
     "plot": Plot,
     "bench": Bench,
     "info": Info,
@@ -275,7 +341,7 @@ line; with --traceback (or STEPAX_TRACEBACK=1) it comes with the way there.
 """
 
 
-def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Plot | Bench | Info:
+def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Generate | Plot | Bench | Info:
     """The options of a command line.
 
     Args:

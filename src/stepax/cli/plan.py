@@ -6,15 +6,18 @@ from inspect import formatannotation
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from stepax.cli import losses, models, optimizers
+from stepax.cli import losses, models, optimizers, text_models
 from stepax.cli.choices import chosen
 from stepax.cli.losses import Kind
+from stepax.cli.models import Choice
+from stepax.cli.texts import Form
+from stepax.cli.tokens import vocabulary
 from stepax.record import RECORD, RunError
 
-__all__ = ["READING", "Course", "Network", "Plan", "Subject", "width"]
+__all__ = ["READING", "Course", "Network", "Plan", "Subject", "known", "models_for", "width"]
 
-READING = ("target", "columns", "drop", "task", "size", "test_fraction")
-"""The arguments of ``stepax.data.load`` that a plan may hold."""
+READING = ("target", "columns", "drop", "task", "size", "text", "encoding", "test_fraction")
+"""The options with which data are read that a plan may hold."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,14 @@ class Subject:
 
     Attributes:
         data: A name, or an absolute path.
-        reading: The arguments with which ``stepax.data.load`` reads it.
+        reading: The options with which it is read.
         name: What it is called.
         kind: What the target is.
         shape: The shape of one input.
         target_shape: The shape of one target.
         classes: The names of classes or labels, or ``None``.
         columns: The names of the inputs' columns, or ``None``.
+        tokens: The vocabulary that cuts texts into tokens, as JSON holds it; ``None`` where there are no texts.
     """
 
     data: str
@@ -40,6 +44,12 @@ class Subject:
     target_shape: tuple[int, ...]
     classes: tuple[str, ...] | None
     columns: tuple[str, ...] | None
+    tokens: Mapping[str, Any] | None = None
+
+    @property
+    def form(self) -> Form:
+        """Whether this is a text to go on with, texts with classes, or rows of numbers."""
+        return "rows" if self.tokens is None else "text" if self.kind == "tokens" else "texts"
 
 
 @dataclass(frozen=True)
@@ -117,11 +127,15 @@ class Plan:
             stepax.record.RunError: These are not the details of a run of the command line; the message names the field.
         """
         given, parts = _frozen(dict(details)), get_type_hints(cls)
+        if isinstance(given.get("subject"), Mapping):  # a vocabulary keeps its lists; older runs have none
+            given["subject"]["tokens"] = details["subject"].get("tokens")
         try:
             for part, kind in parts.items():
                 _check_fields(part, get_type_hints(kind), given.get(part))
             plan = cls(**{part: kind(**given[part]) for part, kind in parts.items()})
             _check_choices(plan)
+        except RunError:
+            raise
         except ValueError as error:
             raise RunError(f"{RECORD} was not made by `stepax train`, or by another version of it: {error}") from error
         return plan
@@ -135,7 +149,18 @@ def width(subject: Subject, loss: str | None) -> int:
         loss: The name of the loss; ``None``, the perceptron's, takes a threshold unit for each label.
     """
     columns = subject.target_shape[0] if subject.target_shape else 1
-    return columns if loss is None else losses.width(loss, subject.kind, columns, len(subject.classes or ()))
+    classes = known(subject) if subject.kind == "tokens" else len(subject.classes or ())
+    return columns if loss is None else losses.width(loss, subject.kind, columns, classes)
+
+
+def models_for(form: Form) -> Mapping[str, Choice]:
+    """The models for a form of data, by name."""
+    return models.MODELS if form == "rows" else text_models.TEXT_MODELS[form]
+
+
+def known(subject: Subject) -> int:
+    """How many tokens there are; 0 where there are no texts."""
+    return len(vocabulary(subject.tokens)) if subject.tokens else 0
 
 
 def _frozen(value: Any) -> Any:
@@ -179,7 +204,8 @@ def _check_choices(plan: Plan) -> None:
     subject, network, course = plan.subject, plan.network, plan.course
     if unknown := sorted(subject.reading.keys() - {*READING}):
         raise ValueError(f"subject.reading: unknown {', '.join(unknown)}; known are {', '.join(READING)}")
-    _check_options("network", chosen("model", models.MODELS, network.model).options, network.options)
+    _check_texts(subject)
+    _check_options("network", chosen("model", models_for(subject.form), network.model).options, network.options)
     if network.model != models.PERCEPTRON or network.loss is not None:
         losses.loss_for(network.loss or "", subject.kind)
         chosen("schedule", optimizers.SCHEDULES, course.schedule or "")
@@ -187,9 +213,26 @@ def _check_choices(plan: Plan) -> None:
         _check_options("course", choice.options, course.options)
     if network.outputs != (outputs := width(subject, network.loss)):
         raise ValueError(f"network.outputs: expected {outputs}, got {network.outputs}")
-    counts = {"binary": (2,), "labels": (0, outputs), "classes": (outputs,), "numbers": (0,)}[subject.kind]
+    counts = {"binary": (2,), "labels": (0, outputs), "classes": (outputs,)}.get(subject.kind, (0,))
     if (count := len(subject.classes or ())) not in counts:
         raise ValueError(f"subject.classes: expected {counts[-1]} names, got {count}")
+
+
+def _check_texts(subject: Subject) -> None:
+    """Raise where texts have no vocabulary, or one that is damaged, or inputs that are no rows of tokens."""
+    if subject.tokens is None:
+        if subject.kind == "tokens":
+            raise ValueError("subject.tokens: expected a vocabulary, got none")
+        return
+    try:
+        vocabulary(subject.tokens)
+    except RunError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"subject.tokens: {error}") from error
+    target = subject.shape if subject.kind == "tokens" else ()
+    if len(subject.shape) != 1 or subject.shape[0] < 1 or subject.target_shape != target:
+        raise ValueError(f"subject.shape: expected the number of tokens, got {subject.shape}, {subject.target_shape}")
 
 
 def _check_options(part: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from stepax.checks import check_count, check_patience
-from stepax.cli import losses, models, optimizers, options
+from stepax.cli import losses, models, optimizers, options, text_models, texts, tokens
 from stepax.cli.choices import chosen, settings
-from stepax.cli.plan import READING, Course, Network, Plan, Subject, width
-from stepax.cli.reading import as_options
-from stepax.data import Dataset, load, names, standardization
+from stepax.cli.losses import Kind
+from stepax.cli.plan import READING, Course, Network, Plan, Subject, models_for, width
+from stepax.cli.reading import load, names
+from stepax.data import Dataset, standardization
 from stepax.data.dataset import Rows
 
 __all__ = ["held_out", "plan", "read"]
@@ -19,9 +20,19 @@ __all__ = ["held_out", "plan", "read"]
 VALIDATION, FEWEST = 0.1, 100
 """The share of the training rows that is held out by default, and the fewest rows of which it is."""
 
+FOR_TEXTS = ("encoding", "tokens", "vocabulary", "context")
+"""Options of texts alone."""
+
 # Epochs and batch size, tuned on held-out parts of the training rows: of digits for images, and of iris, wine,
-# breast_cancer and diabetes for tables, which are small.
-IMAGES, TABLES = (30, 64), (100, 32)
+# breast_cancer and diabetes for tables, which are small. For a text they are nanoGPT's on a CPU, 2,000 steps of 12
+# pieces; for texts with classes Kim's batch.
+IMAGES, TABLES, TEXT, TEXTS = (30, 64), (100, 32), (10, 12), (10, 50)
+
+LOWER = {"transformer": 3}
+"""What an optimizer's usual learning rate is divided by: on tinyshakespeare 0.001 was better than 0.003 with adam."""
+
+STEPS = 200
+"""Steps that count as an epoch where batches are random pieces of a text."""
 
 
 def read(data: options.Data) -> tuple[Dataset, Subject]:
@@ -33,18 +44,21 @@ def read(data: options.Data) -> tuple[Dataset, Subject]:
     """
     given = {name: getattr(data, name) for name in READING}
     reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    form = texts.form_of(data.data, reading)
     if data.data in names():
-        wanted = {"target": "FILE.csv", "columns": "FILE.csv", "drop": "FILE.csv", "size": "FOLDER"}
+        wanted = {"target": "FILE.csv", "columns": "FILE.csv", "drop": "FILE.csv", "text": "FILE.csv", "size": "FOLDER"}
         for name in wanted.keys() & reading.keys():
             forgotten = f"did you forget --data {wanted[name]}?"
             raise ValueError(f"--{name} does not apply to the built-in data set {data.data}; {forgotten}")
-    with as_options():
-        dataset = load(data.data, **reading)
+    if form == "rows" and (alien := [name for name in FOR_TEXTS if getattr(data, name) is not None]):
+        raise ValueError(f"--{alien[0]} does not apply to {data.data}: it is for texts, a .txt file or --text COLUMN")
+    dataset = load(data.data, reading)
     rows = dataset.train
     source = data.data if data.data in names() else str(pathlib.Path(data.data).expanduser().resolve())
-    kind = losses.kind_of(dataset)
+    kind: Kind = "tokens" if form == "text" else losses.kind_of(dataset)
     shapes = rows["x"].shape[1:], rows["y"].shape[1:]
-    return dataset, Subject(source, reading, dataset.name, kind, *shapes, dataset.classes, dataset.features)
+    subject = Subject(source, reading, dataset.name, kind, *shapes, dataset.classes, dataset.features)
+    return dataset, subject if form == "rows" else replace(subject, tokens={})
 
 
 def plan(wanted: options.Train, subject: Subject, rows: Rows) -> Plan:
@@ -61,21 +75,37 @@ def plan(wanted: options.Train, subject: Subject, rows: Rows) -> Plan:
     Raises:
         ValueError: A name is unknown, an option is out of range, or does not apply to what was chosen.
     """
+    if subject.form != "rows":
+        train, _ = parts(subject.kind, rows, _share(wanted.data.validation, len(rows["y"])), wanted.optimization.seed)
+        subject = _with_tokens(wanted, subject, train)
     network = _network(wanted, subject)
-    made = Plan(subject, network, _course(wanted, network, rows))
+    made = Plan(subject, network, _course(wanted, subject, network, rows))
     train, _ = held_out(made, rows)
     if network.standardize and subject.kind == "numbers":
         mean, scale = standardization(train["y"])
         network = replace(network, target_scaling=(mean.tolist(), scale.tolist()))
     size = made.course.batch_size or len(train["y"])
-    steps = made.course.epochs * -(-len(train["y"]) // size)
+    length = STEPS if subject.form == "text" else -(-len(train["y"]) // size)
+    steps = made.course.epochs * length
     return replace(made, network=network, course=replace(made.course, steps=steps))
+
+
+def _with_tokens(wanted: options.Train, subject: Subject, train: Rows) -> Subject:
+    """The subject with a vocabulary and a context, learnt from the rows to learn from."""
+    given = wanted.data
+    saved, context = tokens.fitted(subject.form, train, given.tokens, given.vocabulary, given.context)
+    shape = (context,)
+    return replace(subject, tokens=saved, shape=shape, target_shape=shape if subject.kind == "tokens" else ())
 
 
 def _network(wanted: options.Train, subject: Subject) -> Network:
     is_image = len(subject.shape) == 3
-    name = wanted.model.model or ("cnn" if is_image else "mlp")
-    choice = chosen("model", models.MODELS, name)
+    table = models_for(subject.form)
+    name = wanted.model.model or ("cnn" if is_image else "mlp" if subject.form == "rows" else next(iter(table)))
+    if name not in table and name in (*models.MODELS, *text_models.NAMES):
+        what = f"{subject.name}, which is {texts.WORDS[subject.form]}"
+        raise ValueError(f"--model {name} is not for {what}; there are {', '.join(table)}")
+    choice = chosen("model", table, name)
     if name == "cnn" and not is_image:
         shape = "×".join(map(str, subject.shape))
         raise ValueError(f"--model cnn is for images, and an input of {subject.name} has the shape {shape}; try mlp")
@@ -86,7 +116,11 @@ def _network(wanted: options.Train, subject: Subject) -> Network:
         return _perceptron(wanted, subject)
     loss = wanted.model.loss or losses.default_loss(subject.kind)
     losses.loss_for(loss, subject.kind)
-    return Network(name, own, width(subject, loss), loss, asked == "yes" if asked else not is_image)
+    if subject.form != "rows" and asked == "yes":
+        raise ValueError("--standardize yes does not apply to texts, whose tokens are no measures")
+    return Network(
+        name, own, width(subject, loss), loss, asked == "yes" if asked else subject.form == "rows" and not is_image
+    )
 
 
 def _perceptron(wanted: options.Train, subject: Subject) -> Network:
@@ -105,9 +139,11 @@ def _perceptron(wanted: options.Train, subject: Subject) -> Network:
     return Network(models.PERCEPTRON, {}, width(subject, None), None, False)
 
 
-def _course(wanted: options.Train, network: Network, data: Rows) -> Course:
+def _course(wanted: options.Train, subject: Subject, network: Network, data: Rows) -> Course:
     how, rows = wanted.optimization, len(data["y"])
-    usual = IMAGES if data["x"].ndim == 4 else TABLES
+    usual = {"text": TEXT, "texts": TEXTS}.get(subject.form, IMAGES if data["x"].ndim == 4 else TABLES)
+    if how.batch_size == "full" and subject.form == "text":
+        raise ValueError("--batch-size full does not apply to a text, whose batches are random pieces of it")
     epochs, size = (asked or default for asked, default in zip((how.epochs, how.batch_size), usual, strict=True))
     for option, count in {"--epochs": how.epochs, "--batch-size": how.batch_size}.items():
         if isinstance(count, int):
@@ -124,7 +160,8 @@ def _course(wanted: options.Train, network: Network, data: Rows) -> Course:
     choice = chosen("optimizer", optimizers.OPTIMIZERS, name)
     given = {option: getattr(how, option) for option in ("momentum", "weight_decay")}
     own = settings(f"--optimizer {name}", choice.options, given)
-    rate = choice.rate if how.learning_rate is None else how.learning_rate
+    usual_rate = choice.rate / LOWER.get(network.model, 1)
+    rate = usual_rate if how.learning_rate is None else how.learning_rate
     schedule, warmup = how.schedule or "cosine", how.warmup or 0.0
     optimizers.schedule(schedule, rate, 1, warmup)  # refuses what is unknown or out of range
     return Course(name, own, rate, schedule, warmup, *rest)
@@ -146,17 +183,31 @@ def held_out(made: Plan, rows: Rows) -> tuple[Rows, Rows | None]:
         rows: All training rows.
 
     Returns:
-        Both parts, stratified by class; the second is ``None`` where the share is 0.
+        Both parts, stratified by class, or of a text its beginning and its end; the second is ``None`` where the share
+        is 0.
 
     Raises:
         ValueError: There are too few rows for that share.
     """
-    fraction, seed = made.course.validation, made.course.seed
+    return parts(made.subject.kind, rows, made.course.validation, made.course.seed)
+
+
+def parts(kind: Kind, rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows | None]:
+    """As :func:`held_out`, where there is no plan yet."""
     if not fraction:
         return rows, None
+    if kind == "tokens":
+        count = len(rows["x"])
+        place = count - round(fraction * count)
+        if place in (0, count):
+            raise ValueError(f"--validation {fraction} cannot be held out of {count} characters")
+        first, second = (
+            {name: array[part] for name, array in rows.items()} for part in (slice(place), slice(place, None))
+        )
+        return first, second
     from sklearn.model_selection import train_test_split
 
-    stratify = rows["y"] if made.subject.kind in ("classes", "binary") else None
+    stratify = rows["y"] if kind in ("classes", "binary") else None
     places = np.arange(len(rows["y"]))
     try:
         first, second = train_test_split(places, test_size=fraction, stratify=stratify, random_state=seed % 2**32)

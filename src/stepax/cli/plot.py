@@ -4,6 +4,7 @@ from stepax.cli.console import say
 from stepax.cli.figures import draw
 from stepax.cli.options import Plot
 from stepax.cli.runs import dataset_of, open_run
+from stepax.cli.tokens import as_rows
 
 __all__ = ["main"]
 
@@ -17,5 +18,6 @@ def main(options: Plot) -> None:
     run = open_run(options.run)
     dataset = dataset_of(run)
     folder = options.out or options.run / "figures"
-    for path in draw(run, dataset.train, dataset.test, folder, options.example):
+    train, test = (as_rows(run.plan.subject, rows) for rows in dataset)
+    for path in draw(run, train, test, folder, options.example):
         say(str(path))

@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import textwrap
 
 import numpy as np
 from rich.markup import escape
@@ -9,16 +10,21 @@ from rich.table import Table
 
 import stepax as sx
 from stepax.checks import check_count
-from stepax.cli.console import ERR, OUT
+from stepax.cli.console import ERR, OUT, program, warn
 from stepax.cli.finite import note_outputs
 from stepax.cli.losses import probabilities
 from stepax.cli.options import Predict
-from stepax.cli.plan import Plan
-from stepax.cli.reading import as_options
+from stepax.cli.plan import Plan, Subject
+from stepax.cli.reading import as_options, without_advice
 from stepax.cli.runs import open_run
+from stepax.cli.texts import objects, read_file
+from stepax.cli.tokens import encoded
 from stepax.data.inputs import Inputs, read_inputs
 
 __all__ = ["answers", "main"]
+
+WIDEST = 60
+"""Characters of a text that a terminal's table shows."""
 
 Columns = dict[str, list[str]]
 """Answers as text: by the name of the column, a cell for each input."""
@@ -36,8 +42,11 @@ def main(options: Predict) -> None:
         raise ValueError(f"--out: expected a file called .csv, got {options.out}")
     run = open_run(options.run)
     subject = run.plan.subject
+    if subject.form == "text":
+        what = f"{options.run} is a language model, which goes on with a text"
+        raise ValueError(f"{what}: `{program()} generate {options.run} --prompt TEXT`")
     with as_options():
-        inputs = read_inputs(options.file, subject.shape, subject.columns, resize=options.resize)
+        inputs = _inputs(options, subject)
     known = {subject.reading.get("target"), *subject.reading.get("drop", ())}
     unexpected = [name for name in inputs.left_out if name not in known]
     if unexpected:
@@ -50,6 +59,24 @@ def main(options: Predict) -> None:
         ERR.print(f"{len(inputs.names):,} answers in {options.out}", markup=False)
     if options.rows:
         OUT.print(_table(columns, options.rows, hint=options.out is None))
+
+
+def _inputs(options: Predict, subject: Subject) -> Inputs:
+    """What the file holds, as the model takes it."""
+    if subject.form == "rows":
+        return read_inputs(options.file, subject.shape, subject.columns, resize=options.resize)
+    if options.resize:
+        raise ValueError(f"resize is for images, and {options.run} was trained on texts")
+    reading = subject.reading
+    try:
+        texts = read_file(options.file, reading.get("text"), reading.get("encoding", "utf-8"))
+    except ValueError as error:
+        raise ValueError(without_advice(str(error))) from error
+    found = encoded(subject, {"x": objects(texts)})
+    if found.cut:
+        count = f"{found.cut:,} of {len(texts):,} texts are" if len(texts) > 1 else "the text is"
+        warn(f"{count} longer than the {subject.shape[0]} tokens that the model sees, and cut")
+    return Inputs(found.rows["x"], texts)
 
 
 def answers(plan: Plan, inputs: Inputs, output: np.ndarray) -> Columns:
@@ -110,6 +137,8 @@ def _table(columns: Columns, rows: int, *, hint: bool) -> Table:
 
 
 def _short(name: str, cell: str) -> str:
-    """Probabilities with fewer digits than in a file."""
+    """Texts in one line, and probabilities with fewer digits than in a file."""
+    if name == "input":
+        return textwrap.shorten(cell, WIDEST, placeholder=" …") or cell[:WIDEST]
     is_share = name.startswith("p(") or name == "probability"
     return cell[:-2] if is_share and cell != "nan" else cell

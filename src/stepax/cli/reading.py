@@ -1,19 +1,49 @@
-"""Data for the command line: faults are told of options instead of arguments, and a change of the files is noticed."""
+"""Data for the command line: read by name or path, faults told of options instead of arguments, and changes noticed."""
 
 import contextlib
 import hashlib
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stepax.data import names
+import stepax.data
+from stepax.checks import nearest
+from stepax.cli import texts
+from stepax.data import Dataset
 
-__all__ = ["as_options", "fingerprint", "in_options"]
+__all__ = ["as_options", "fingerprint", "in_options", "load", "names", "without_advice"]
 
-NAME = "(target|task|size|test_fraction|columns|drop|resize)"
+NAME = "(target|task|size|test_fraction|columns|drop|resize|encoding|text)"
 # As it begins a message, as it is said to be something, and as it is given a value.
-ARGUMENT = re.compile(rf"^{NAME}(?=: )|(?<![\w/-]){NAME}(?= is )|(?<![\w/-]){NAME}=(?:True\b)?( ?)")
+ARGUMENT = re.compile(
+    rf"^{NAME}(?=: )|(?<![\w/-]){NAME.replace('|text', '')}(?= is )|(?<![\w/-]){NAME}=(?:True\b)?( ?)"
+)
+
+
+def names() -> tuple[str, ...]:
+    """The names of all data that there are by name, texts too."""
+    return (*stepax.data.names(), *texts.NAMES)
+
+
+def load(source: str, reading: Mapping[str, Any]) -> Dataset:
+    """Reads data by name or path: texts as :mod:`stepax.cli.texts` does, others as :func:`stepax.data.load`.
+
+    Args:
+        source: A name or a path.
+        reading: The options with which they are read.
+
+    Raises:
+        ValueError: They are unknown, or not as described, or an option does not apply; in words of options.
+        FileNotFoundError: There is nothing at the path.
+    """
+    with as_options():
+        if texts.form_of(source, reading) != "rows":
+            return texts.read(source, reading)
+        path = pathlib.Path(source)
+        if len(path.parts) == 1 and not path.suffix and source not in names() and not path.expanduser().exists():
+            raise ValueError(f"unknown data set {nearest(source, names())}")
+        return stepax.data.load(source, **reading)
 
 
 def in_options(text: str) -> str:
@@ -22,9 +52,14 @@ def in_options(text: str) -> str:
     >>> in_options("pass size=(height, width) to resize all")
     'pass --size HEIGHT WIDTH to resize all'
     """
-    text = text.replace("size=(height, width)", "--size HEIGHT WIDTH")
+    text = text.replace("size=(height, width)", "--size HEIGHT WIDTH").replace("; --encoding on the command line", "")
     text = re.sub(r"\b(size|columns|drop)=\(([^()]*?),?\)", lambda m: f"{m[1]}={m[2].replace(',', '')}", text)
     return ARGUMENT.sub(_option, text)
+
+
+def without_advice(text: str) -> str:
+    """What is wrong with data, without the options of a training that would help."""
+    return re.split("; (?:pass|for a text in another encoding) ", text.removeprefix("--columns: "))[0]
 
 
 def _option(found: re.Match[str]) -> str:

@@ -11,9 +11,9 @@ from stepax import record
 from stepax.cli.console import program, warn
 from stepax.cli.learners import Built, build, like
 from stepax.cli.plan import Plan, Subject
-from stepax.cli.reading import as_options, fingerprint
+from stepax.cli.reading import fingerprint, load
 from stepax.cli.unfinished import CHECKPOINTS
-from stepax.data import Dataset, load
+from stepax.data import Dataset
 from stepax.learner import State
 from stepax.saving import is_locked
 
@@ -154,12 +154,12 @@ def dataset_of(run: Opened) -> Dataset:
 def read_again(folder: pathlib.Path, subject: Subject, known: dict[str, Any] | None) -> Dataset:
     """Data as they were read for a run; arguments and errors as of :func:`dataset_of`."""
     try:
-        with as_options():
-            dataset = load(subject.data, **subject.reading)
+        dataset = load(subject.data, subject.reading)
     except FileNotFoundError:
         gone = f"{subject.data}, which {folder} was trained on, is no longer there"
         raise FileNotFoundError(f"{gone}; to evaluate on other data pass --data FILE") from None
-    found = dataset.train["x"].shape[1:], dataset.classes, dataset.features
+    shape = dataset.train["x"].shape[1:] if subject.form == "rows" else subject.shape
+    found = shape, dataset.classes, dataset.features
     expected = subject.shape, subject.classes, subject.columns
     for what, now, was in zip(("shape of one input", "classes", "columns"), found, expected, strict=True):
         if now != was:

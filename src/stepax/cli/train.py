@@ -1,42 +1,34 @@
 """``stepax train``: a training from options to a folder with all that is left of it."""
 
 import contextlib
-import importlib.util
 import pathlib
-import re
-import shlex
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 import stepax as sx
 from stepax import logs, processes, progress, record
-from stepax.cli.console import ERR, print_tables, program, python, say, warn
+from stepax.cli.announcing import EPOCHS, Part, announce, farewell
+from stepax.cli.console import ERR, print_tables, program
 from stepax.cli.finite import outcome
-from stepax.cli.learners import Built, build, input_scaling, like
-from stepax.cli.measures import flat, loss_name, measures, tables
-from stepax.cli.needs import compiling, note_compiled, worth_watching
+from stepax.cli.learners import Built, build, input_scaling
+from stepax.cli.measures import flat, loss_name, measures, tables, told
+from stepax.cli.needs import note_compiled, worth_watching
 from stepax.cli.options import Optimization, Output, Train
-from stepax.cli.plan import Course, Plan
-from stepax.cli.planning import FEWEST, held_out, plan, read
+from stepax.cli.plan import Plan
+from stepax.cli.planning import FEWEST, STEPS, held_out, plan, read
 from stepax.cli.reading import fingerprint
 from stepax.cli.runs import Opened, check_idle, new_folder, read_again
+from stepax.cli.tokens import Encoded, as_rows, batch_of, encoded
 from stepax.cli.unfinished import CHECKPOINTS, Unfinished, begin, finish, unfinished
 from stepax.compile import compile_seconds
 from stepax.data.dataset import Dataset, Rows
 from stepax.reports import Report, closing
 
 __all__ = ["main"]
-
-EPOCHS = "epochs.jsonl"
-"""The history, which is written as the model trains."""
-
-SETTLED = 50
-"""Steps after which the running averages of batch normalization stand for the data."""
 
 
 def main(options: Train) -> int:
@@ -84,45 +76,82 @@ def _resume(options: Train, folder: pathlib.Path) -> int:
 
 
 class _Ready(NamedTuple):
-    """Rows and learner of a run, and what it will need."""
+    """What a training takes, and what it will need.
 
-    train: Rows
-    validation: Rows | None
+    Attributes:
+        train: The rows to learn from, or of a text a source of pieces at random places.
+        validation: The rows held out, or ``None``; of a text a source.
+        test: The test rows.
+        parts: How many there are of each, for people.
+        built: The learner.
+        needed: Its needs.
+    """
+
+    train: Any
+    validation: Any
+    test: Rows
+    parts: dict[str, Part | None]
     built: Built
     needed: sx.Estimate
 
 
 def _prepared(made: Plan, dataset: Dataset) -> _Ready:
-    train, validation = _rows(made, dataset.train)
-    built = build(made, input_scaling(made, train["x"]))
-    return _Ready(train, validation, built, sx.estimate(built.learner, train, made.course.batch_size))
+    found = dict(zip(("training", "validation"), _rows(made, dataset.train), strict=True))
+    rows: dict[str, Any] = {**found, "test": dataset.test}
+    parts = {name: part and Part(len(part["x"])) for name, part in rows.items()}
+    if made.subject.form != "rows":
+        texts = {name: encoded(made.subject, part) for name, part in rows.items() if part and len(part["x"])}
+        parts |= {name: Part(_count(text), text.cut, text.unknown / text.total) for name, text in texts.items()}
+        rows |= {name: text.rows for name, text in texts.items()}
+        if made.subject.form == "text":
+            rows |= _sources(made, texts)
+    built = build(made, input_scaling(made, rows["training"]["x"]) if made.network.standardize else None)
+    needed = sx.estimate(built.learner, rows["training"], made.course.batch_size)
+    return _Ready(rows["training"], rows["validation"], rows["test"], parts, built, needed)
+
+
+def _count(text: Encoded) -> int:
+    """What there is of texts: tokens of one text, or texts."""
+    return len(text.rows["x"]) if text.stream is None else text.total
+
+
+def _sources(made: Plan, texts: dict[str, Encoded]) -> dict[str, sx.Source]:
+    """The pieces of a text to learn from, at random places, and those to measure."""
+    from stepax.text import random_windows
+
+    (context,), course = made.subject.shape, made.course
+    key = jax.random.split(jax.random.key(course.seed))[1]  # as a training splits it for its data
+    stream, size = texts["training"].stream, course.batch_size or 1
+    sources = {"training": random_windows(stream, context, size, STEPS, key)}
+    if "validation" in texts:
+        sources["validation"] = sx.in_order(texts["validation"].rows, batch_of(made.subject, made.network.outputs))
+    return sources
 
 
 def _whole(folder: pathlib.Path, run: Unfinished, dataset: Dataset, ready: _Ready, *, few: bool = False) -> int:
     """A run from its first step, or from where it was cut short, to its end. Returns the exit status."""
-    made, (train, validation, built, needed) = run.plan, ready
-    _announce(
-        made, built, {"training": train, "validation": validation, "test": dataset.test}, needed, run.watch, few=few
-    )
+    made, built, test = run.plan, ready.built, ready.test
+    announce(made, built, ready.parts, ready.needed, run.watch, few=few)
     learner = sx.watch(built.learner) if run.watch else built.learner
     if jax.process_count() > 1:
         learner = sx.shard(learner, sx.mesh())
-    done = _trained(made, built._replace(learner=learner), train, validation, folder, run.log)
+    done = _trained(made, built._replace(learner=learner), ready.train, ready.validation, folder, run.log)
     if jax.process_count() > 1:
         done = done._replace(state=processes.here(done.state))
     if not processes.first():
         return 0
     note_compiled(made, run.watch, done.record["seconds"]["compile"])
     opened = Opened(folder, {**done.record, "history": done.history}, made, built, done.state)
-    named = measures(opened, dataset.test)[0] if len(dataset.test["x"]) else {}
+    named = measures(opened, test)[0] if len(test["x"]) else {}
     record.save(folder, done, {**made.details(), "file": run.file}, metrics=flat(named, "test/"))
     finish(folder)
     status = outcome(done.history, record.load(folder)["metrics"], done.state)
     if named:
-        print_tables(tables(named, "Test rows", loss_name(made)))
+        title = "Test part" if made.subject.form == "text" else "Test rows"
+        print_tables(tables(named, title, loss_name(made)))
     if run.figures:
-        _draw(opened, dataset)
-    _farewell(folder, done, run)
+        _draw(opened, dataset.train, test)
+    farewell(folder, done, run)
     return status
 
 
@@ -164,60 +193,8 @@ def _rows(made: Plan, rows: Rows) -> tuple[Rows, Rows | None]:
     return sx.class_weights(train), validation
 
 
-def _announce(
-    made: Plan, built: Built, rows: dict[str, Rows | None], needed: sx.Estimate, watch: bool, *, few: bool
-) -> None:
-    """Says what is trained and what it needs, before the wait; with ``few`` also why nothing is held out."""
-    subject, network, course = made.subject, made.network, made.course
-    none = f" none (fewer than {FEWEST} rows)" if few else " none"
-    sizes = ", ".join(name + none if part is None else f"{len(part['x']):,} {name}" for name, part in rows.items())
-    target = f"{len(subject.classes)} classes" if subject.classes else "numbers"
-    shape = "×".join(map(str, subject.shape))
-    count = sum(leaf.size for leaf in jax.tree.leaves(like(made, built).params))
-    say(f"data       {subject.name}: {sizes} rows; inputs {shape}, {target}")
-    own = "".join(f", {name} {_text(value)}" for name, value in network.options.items())
-    say(f"model      {network.model}: {count:,} parameters{own}{', standardized' if network.standardize else ''}")
-    size = "full batch" if course.batch_size is None else f"batch {course.batch_size}"
-    rule = [f"rate {course.rate:g}", size, f"{course.epochs} epochs", f"{course.steps:,} steps", f"seed {course.seed}"]
-    if network.loss is not None:
-        rule = [
-            network.loss,
-            f"{course.optimizer}{_options(course.options)}",
-            f"{course.schedule} schedule{_warmup(course)}",
-            *rule,
-        ]
-    say(f"training   {', '.join(rule)}")
-    say(f"memory     {needed}")
-    say(f"compiling  {compiling(made, watch)}")
-    say()
-    if not needed.fits:
-        tips = f"a smaller --batch-size{smaller}" if (smaller := _smaller(needed)) else "a smaller model or fewer rows"
-        warn(f"that may not fit into memory: try {tips}")
-    if network.options.get("normalize") == "yes" and course.steps < SETTLED:
-        means = "the running averages of batch normalization will not have settled"
-        warn(f"in {course.steps} steps {means}: more --epochs, a smaller --batch-size or --normalize no help")
-
-
-def _smaller(needed: sx.Estimate) -> str:
-    """The batch size that would fit, as an option's value; empty where none would."""
-    found = next((re.search(r"batch size of (\d+)", tip) for tip in needed.advice if "batch size of" in tip), None)
-    return f" such as {found[1]}" if found else ""
-
-
-def _warmup(course: Course) -> str:
-    return f" after {course.warmup:.0%} of warm-up" if course.warmup else ""
-
-
-def _text(value: object) -> str:
-    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
-
-
-def _options(options: Mapping[str, float]) -> str:
-    return "".join(f" {name.replace('_', ' ')} {value:g}" for name, value in options.items())
-
-
 def _trained(
-    made: Plan, built: Built, train: Rows, validation: Rows | None, folder: pathlib.Path, wanted: tuple[str, ...]
+    made: Plan, built: Built, train: Any, validation: Any, folder: pathlib.Path, wanted: tuple[str, ...]
 ) -> sx.Run:
     """The training itself: a generator of reports, with a function around it for each thing that watches."""
     course, compiled = made.course, compile_seconds()
@@ -236,64 +213,31 @@ def _trained(
         if "tensorboard" in wanted:
             reports = logs.tensorboard(reports, folder / "tensorboard")
         reports = logs.json_lines(reports, folder / EPOCHS)
-        reports = _shown(reports, loss_name(made))
+        reports = _shown(reports, made)
     settings = {**made.details()["course"], "key": np.asarray(jax.random.key_data(key)).tolist()}
     return sx.collected(reports, settings, compiled)
 
 
-def _shown(reports: Iterator[Report], loss: str) -> Iterator[Report]:
-    """Draws bar and table with another name for the loss; the reports stay as they are."""
+def _shown(reports: Iterator[Report], made: Plan) -> Iterator[Report]:
+    """Draws bar and table with rows as they are told to people; the reports stay as they are."""
     passed: list[Report] = []
 
     def renamed() -> Iterator[Report]:
         with closing(reports):
             for report in reports:
                 passed[:] = [report]
-                row = report.row and {re.sub(r"\bloss$", loss, name): value for name, value in report.row.items()}
-                yield report._replace(row=row)
+                yield report._replace(row=report.row and told(made, report.row))
 
     with closing(progress.table(progress.bar(renamed(), console=ERR), console=ERR)) as drawn:
         for _ in drawn:
             yield from passed
 
 
-def _draw(opened: Opened, dataset: Dataset) -> None:
+def _draw(opened: Opened, train: Rows, test: Rows) -> None:
     from stepax.cli.figures import draw  # Matplotlib takes a second to import
 
     if not ERR.is_terminal:
         ERR.print("drawing figures …")
     with ERR.status("drawing figures …") as status:
-        for path in draw(opened, dataset.train, dataset.test, opened.folder / "figures"):
+        for path in draw(opened, as_rows(opened.plan.subject, train), test, opened.folder / "figures"):
             status.update(f"drawing figures … {path.stem} done")
-
-
-def _farewell(folder: pathlib.Path, run: sx.Run, begun: Unfinished) -> None:
-    """Says where everything is, and what to do with it."""
-    seconds = run.record["seconds"]
-    say()
-    say(f"{seconds['run']:.1f} s of training, {seconds['compile']:.1f} s of compiling before; saved in {folder}:")
-    left = {"run.json": "settings, measures, history", "checkpoint": "the trained model"}
-    left[EPOCHS] = "the history, a line per epoch"
-    if "tensorboard" in begun.log:
-        needed = "" if _tensorboard() else " (pip install tensorboard shows them)"
-        left["tensorboard"] = f"the curves, step by step{needed}"
-    if begun.figures:
-        left["figures"] = ", ".join(sorted(path.stem for path in (folder / "figures").iterdir()))
-    for name, what in left.items():
-        say(f"  {name:<13}{what}")
-    say("next:")
-    stepax, place = program(), shlex.quote(str(folder))
-    commands = [f"{stepax} evaluate {place}", f"{stepax} predict {place} FILE"]
-    if not begun.figures:
-        commands.append(f"{stepax} plot {place}")
-    if "tensorboard" in begun.log and (board := _tensorboard()):
-        commands.append(f"{board} --logdir {shlex.quote(str(folder.parent))}")
-    for command in commands:
-        say(f"  {command}")
-
-
-def _tensorboard() -> str | None:
-    """The command that starts TensorBoard, or ``None`` where it is not installed."""
-    if shutil.which("tensorboard"):
-        return "tensorboard"
-    return f"{python()} -m tensorboard.main" if importlib.util.find_spec("tensorboard") else None
