@@ -13,14 +13,21 @@ TINY: dict[str, dict[str, Any]] = {
     "basics_losses": {},
     "basics_optimizers": {"steps": 3, "shown": 3},
     "basics_perceptron": {"seeds": 10, "epochs": 100, "steps": 300},
+    "sequences_adding": {"time": 6, "seeds": 1, "epochs": 1, "recurrent_epochs": 1, "examples": 8, "batch_size": 4},
+    "sequences_chorales": {"seeds": 1, "epochs": 1, "pieces": 2, "batch_size": 2},
+    "sequences_copying": {"blanks": 3, "epochs": 2, "examples": 8, "batch_size": 4},
+    "sequences_mnist": {"seeds": 1, "epochs": 1, "width": 4, "pixel_epochs": 1, "levels": 2, "limit": 256},
     "tables_baselines": {"splits": 2, "steps": 2, "epochs": 2},
+    "text_addition": {"seeds": 1, "epochs": 1, "transformer_epochs": 1, "batch_size": 8, "examples": 16, "held_out": 8},
+    "text_sentences": {"names": ("rt_polarity", "trec", "subj", "cr"), "folds": 2, "epochs": 1, "limit": 60},
     "vision_fashion": {"cnn_seeds": 1, "mlp_seeds": 1, "cnn_epochs": 1, "mlp_epochs": 1, "limit": 256},
     "vision_mnist": {"seeds": 1, "epochs": 1, "limit": 256},
     "vision_nielsen": {"hidden": (4,), "seeds": 2, "epochs": 2, "examples": 200},
     "vision_overfitting": {"seeds": 1, "epochs": 2, "examples": 100, "hidden": (8,)},
     "vision_transfer": {"seeds": 1, "epochs": 1, "second_epochs": 1, "width": 2, "examples": 300},
 }
-IMAGES = {name for name in TINY if name.startswith("vision")}
+READ = {"sequences_chorales", "sequences_mnist", "text_sentences"}
+IMAGES = {name for name in TINY if name.startswith("vision")} | READ
 
 
 def numbers(name: str, folder: pathlib.Path) -> dict[str, Any]:
@@ -42,7 +49,9 @@ def test_images(name: str, data_dir: pathlib.Path, tmp_path: pathlib.Path) -> No
     assert_recordable(name, numbers(name, tmp_path))
 
 
-@pytest.mark.parametrize("name", ["basics_optimizers", "tables_baselines"])
+@pytest.mark.parametrize(
+    "name", ["basics_optimizers", "sequences_adding", "sequences_copying", "tables_baselines", "text_addition"]
+)
 def test_runs(name: str, tmp_path: pathlib.Path) -> None:
     assert_recordable(name, numbers(name, tmp_path))
 
