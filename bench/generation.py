@@ -88,8 +88,13 @@ def case(batch: int, context: int, rounds: int, seconds: float, result: dict[str
             running.append((process, facts))
         for i in range(rounds):
             SAY.print(f"batch {batch}, context {context}: round {i + 1} of {rounds}")
-            for process, facts in running:
-                facts["rates"].append(process.ask("time", seconds=seconds)["rate"])
+            for process, facts in tuple(running):
+                try:
+                    facts["rates"].append(process.ask("time", seconds=seconds)["rate"])
+                except Failed as failure:
+                    facts["failed"] = str(failure)
+                    running.remove((process, facts))
+                    SAY.print(f"{process.rival}, {process.form} failed: {failure}", markup=False)
             if i == 1:
                 running = [(process, facts) for process, facts in running if not hopeless(process.rival, facts, forms)]
     return {"batch": batch, "context": context, "prompt": PROMPT, "forms": checked(forms)}
@@ -102,11 +107,12 @@ def hopeless(rival: str, facts: dict[str, Any], forms: dict[str, dict[str, Any]]
 
 
 def checked(forms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Whether a form makes stepax's tokens, in place of the tokens."""
-    ours = forms["stepax, generate"]["tokens"]
+    """Whether a form makes stepax's tokens, in place of the tokens; ``None`` where stepax has made none."""
+    ours = forms["stepax, generate"].get("tokens")
     for facts in forms.values():
         if "tokens" in facts:
-            facts["equal"] = facts.pop("tokens") == ours
+            tokens = facts.pop("tokens")
+            facts["equal"] = None if ours is None else tokens == ours
     return forms
 
 
@@ -127,14 +133,16 @@ def table(found: dict[str, Any]) -> Table:
             shown.add_row(form, "failed")
             continue
         low, middle, high = tables.quartiles(facts["rates"])
-        least, faster, most = ratio(found, form)
+        faster = "–"
+        if "failed" not in found["forms"]["stepax, generate"]:
+            faster = "{1:.2f}  ({0:.2f} – {2:.2f})".format(*ratio(found, form))
         shown.add_row(
             form,
             f"{middle:,.0f}",
             f"{low:,.0f} – {high:,.0f}",
-            f"{faster:.2f}  ({least:.2f} – {most:.2f})",
+            faster,
             f"{facts['first']:.1f} s",
-            "equal" if facts["equal"] else "[red]different[/]",
+            {True: "equal", False: "[red]different[/]", None: "–"}[facts["equal"]],
         )
     return shown
 

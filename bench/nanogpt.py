@@ -44,11 +44,15 @@ def main(steps: int = 2000, parts: int = 8, out: pathlib.Path | None = None) -> 
 
     Args:
         steps: How many.
-        parts: Into how many it is cut.
+        parts: Into how many it is cut, all of one length.
         out: The file to write, bench/results/nanogpt/<date>-<machine>.json unless given.
+
+    Raises:
+        ValueError: There are no parts, or ``steps`` is no multiple of them.
     """
     import stepax as sx
 
+    check(steps, parts)
     result = {**described(), "steps": steps, "parts": parts}
     taken = busy() or 0.0
     result["forms"] = compared(sx.data.corpus("tinyshakespeare"), steps, parts, result)
@@ -57,6 +61,14 @@ def main(steps: int = 2000, parts: int = 8, out: pathlib.Path | None = None) -> 
     out = out or RESULTS / f"{result['date']}-{result['name']}.json"
     tables.write(result, out)
     SAY.print(f"written to {out}", soft_wrap=True)
+
+
+def check(steps: int, parts: int) -> None:
+    """Refuse parts that are not of one length: each is an epoch, and steps left over would go unseen."""
+    if parts < 1:
+        raise ValueError(f"parts: expected at least 1, got {parts}")
+    if steps < parts or steps % parts:
+        raise ValueError(f"steps: expected a multiple of parts={parts}, got {steps}")
 
 
 def compared(text: str, steps: int, parts: int, result: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -78,8 +90,13 @@ def compared(text: str, steps: int, parts: int, result: dict[str, Any]) -> dict[
                 facts["failed"] = str(failure)
         for i in range(parts):
             SAY.print(f"part {i + 1} of {parts}")
-            for process, facts in running:
-                part = process.ask("train")
+            for process, facts in tuple(running):
+                try:
+                    part = process.ask("train")
+                except Failed as failure:
+                    facts["failed"] = str(failure)
+                    running.remove((process, facts))
+                    continue
                 facts["seconds"].append(part["seconds"])
                 facts["losses"] += part["losses"]
     return summed(forms)
@@ -90,9 +107,10 @@ def summed(forms: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     ours = np.array(forms["stepax, fit"]["losses"])
     for facts in forms.values():
         losses = np.array(facts.pop("losses"))
-        if len(losses) != len(ours):
+        if "failed" in facts:
             continue
-        facts["difference"] = float((np.abs(losses - ours) / ours)[:FIRST].max())
+        if len(losses) == len(ours):
+            facts["difference"] = float((np.abs(losses - ours) / ours)[:FIRST].max())
         facts["last"] = float(losses[-max(1, len(losses) // 10) :].mean())
         facts["curve"] = [round(float(part.mean()), 4) for part in np.array_split(losses, min(40, len(losses)))]
     return forms
@@ -114,16 +132,11 @@ def table(result: dict[str, Any]) -> Table:
         if "failed" in facts:
             shown.add_row(form, "failed")
             continue
-        whole, (low, middle, high) = ratio(result, form)
-        shown.add_row(
-            form,
-            f"{sum(facts['seconds']):.1f}",
-            f"{facts['seconds'][0]:.1f}",
-            f"{whole:.2f}",
-            f"{middle:.2f}  ({low:.2f} – {high:.2f})",
-            f"{facts['difference']:.0e}",
-            f"{facts['last']:.4f}",
-        )
+        seconds, beside = facts["seconds"], ("–", "–", "–")
+        if "failed" not in result["forms"]["stepax, fit"]:
+            whole, (low, middle, high) = ratio(result, form)
+            beside = f"{whole:.2f}", f"{middle:.2f}  ({low:.2f} – {high:.2f})", f"{facts['difference']:.0e}"
+        shown.add_row(form, f"{sum(seconds):.1f}", f"{seconds[0]:.1f}", *beside, f"{facts['last']:.4f}")
     return shown
 
 

@@ -6,7 +6,9 @@
 A sequence has two channels: numbers from 0 to 1, and a mark that is 1 at two random steps and else 0. What the network
 answers after the last step is held against the sum of the two marked numbers.
 
-Expected: the TCN's squared error is about 1e-4 at 200 steps. Always answering 1, the mean, gives the variance of two
+Expected: the TCN's squared error is about 1e-4 at 200 steps. How long all of it takes has not been measured; each run
+prints its own minutes. The TCN has 58,051 parameters at 200 steps, fewer than the published one's 70,000, as it need
+not reach as far; GRU and LSTM have as many as those. Always answering 1, the mean, gives the variance of two
 numbers from 0 to 1, 1/6; .1767 is what papers hand on for it. The TCN's length and learning rate were chosen on other
 seeds (``--tune``).
 
@@ -31,9 +33,9 @@ LONG = True
 SOURCE = "Bai et al. 2018, T = 600"
 CLAIMS = [
     {
-        "what": "adding problem, T = 200, TCN of 70K parameters: squared error",
+        "what": "adding problem, T = 200, TCN of 58K parameters: squared error",
         "number": "tcn",
-        "published": "5.8e-5",
+        "published": "5.8e-5 by 70K parameters",
         "high": 1e-3,
     },
     {"what": "the same, GRU of 70K parameters", "number": "gru", "published": "5.3e-5"},
@@ -62,7 +64,7 @@ class LastStep(linen.Module):
 
 
 def bodies(time: int) -> dict[str, linen.Module]:
-    """Some 70,000 parameters each; the convolutions reach from the last step to the first."""
+    """Some 70,000 parameters each, the TCN up to 400 steps 58,051; it reaches from the last step to the first."""
     tcn = sx.nn.TCN((27,) * 7, kernel=6) if time <= 400 else sx.nn.TCN((24,) * 8, kernel=8)
     return {"tcn": tcn, "gru": sx.nn.GRU(150), "lstm": sx.nn.LSTM(130)}
 

@@ -6,7 +6,9 @@
 Expected: a validation loss of 1.88 nats for each character or less after 2,000 steps of 12 windows (published: 1.88).
 The loss is that of the whole validation text, its last tenth, in windows side by side; nanoGPT's own is the mean over
 20 batches of random windows of it, an estimate of the same number that varies by .02. The model, its first values and
-the optimizer are nanoGPT's.
+the optimizer are nanoGPT's. Of the large model the best of 20 looks is compared, as the published number is; it is
+chosen by the text that measures it, so that the loss after the last step stands beside it. How long the runs take has
+not been measured.
 
 Reference: Andrej Karpathy, nanoGPT, 2022, https://github.com/karpathy/nanoGPT (its README, "quick start").
 """
@@ -50,6 +52,11 @@ CLAIMS = [
         "published": "1.4697",
         "source": "nanoGPT's README",
         "high": 1.47,
+        "format": ".4f",
+    },
+    {
+        "what": "the same after the last step",
+        "number": "large_last_loss",
         "format": ".4f",
     },
 ]
@@ -172,7 +179,10 @@ def main(
     if gpu:
         module = gpt(large, len(vocabulary))
         run = trained(module, large, tokens, 0, 1e-3)
-        found["large_loss"] = [min(run.history["validation/loss"])]
+        losses = run.history["validation/loss"]
+        # The best is picked by the text that measures it, as nanoGPT does; the last is picked by nobody.
+        found["large_loss"], found["large_last_loss"] = [min(losses)], [losses[-1]]
+        print(f"large: best {min(losses):.4f}, last {losses[-1]:.4f}")
         print(continued(module, run, vocabulary))
     return found
 

@@ -115,6 +115,10 @@ def test_dropout():
     for wrong in (-0.1, 1, 1.5, float("nan")):
         with pytest.raises(ValueError, match=r"dropout: expected a number in \[0, 1\), got"):
             check_dropout(wrong)
+    with pytest.raises(ValueError, match=r"^dropout_in: expected a number in \[0, 1\), got 1"):
+        check_dropout(1, "dropout_in")
+    with pytest.raises(TypeError, match=r"^dropout_in: expected a number in \[0, 1\), got str 'x'"):
+        check_dropout("x", "dropout_in")
 
 
 def test_large_data_are_checked_without_a_copy():

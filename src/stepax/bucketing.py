@@ -164,7 +164,6 @@ def tokens_of(batch: Any, lanes: int = 0) -> list[Array]:
         TypeError: There are none: ``x`` is floating, or has other axes.
         ValueError: There is no ``x``.
     """
-    """The arrays of ``x`` that are tokens."""
     if not isinstance(batch, Mapping) or "x" not in batch:
         held = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
         raise ValueError(f"batch: expected tokens under the name 'x', of shape [batch, time], got {held}")

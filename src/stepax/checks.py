@@ -73,7 +73,7 @@ def check_data(data: Any, name: str = "data") -> int:
     return rows
 
 
-def check_dropout(value: Any) -> None:
+def check_dropout(value: Any, name: str = "dropout") -> None:
     """Refuse a share of values to drop that is not in [0, 1).
 
     Raises:
@@ -83,9 +83,9 @@ def check_dropout(value: Any) -> None:
     if isinstance(value, jax.core.Tracer):
         return  # as in a sweep; what it will be is known to nobody here
     if isinstance(value, bool) or not isinstance(value, int | float | np.number | jax.Array):
-        raise TypeError(f"dropout: expected a number in [0, 1), got {_short(value)}")
+        raise TypeError(f"{name}: expected a number in [0, 1), got {_short(value)}")
     if not 0 <= value < 1:
-        raise ValueError(f"dropout: expected a number in [0, 1), got {value}")
+        raise ValueError(f"{name}: expected a number in [0, 1), got {value}")
 
 
 def check_key(key: Any, name: str = "key") -> None:

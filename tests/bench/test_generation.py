@@ -92,3 +92,58 @@ def test_a_result_has_all_forms_and_their_ratios(tmp_path: pathlib.Path, monkeyp
     shown = capsys.readouterr().out
     assert "different" in shown
     assert "failed" in shown
+
+
+@pytest.mark.parametrize("broken", ["generate", "eager"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_form_that_fails_on_its_way_leaves_the_others(broken, first, tmp_path, monkeypatch, capsys):
+    class Rival:
+        def __init__(self, program, rival, form, path, environment):
+            self.rival, self.form, self.rounds = rival, form, 0
+
+        def start(self):
+            return {"first": 1.0, "tokens": [[1]], "versions": {}}
+
+        def ask(self, do, seconds):
+            self.rounds += 1
+            if self.form == broken and self.rounds > first:
+                raise generation.Failed("no memory")
+            return {"rate": 10.0}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(generation, "Served", Rival)
+    monkeypatch.setattr(generation, "busy", lambda: 0.0)
+    out = tmp_path / "result.json"
+    generation.main(batches=(2,), contexts=(12,), rounds=3, out=out)
+    (found,) = json.loads(out.read_text())["cases"]
+    failed = [name for name, facts in found["forms"].items() if "failed" in facts]
+    assert failed == [{"generate": "stepax, generate", "eager": "torch, eager"}[broken]]
+    assert found["forms"]["torch, compile"]["rates"] == [10.0] * 3
+    assert "failed" in capsys.readouterr().out
+
+
+def test_where_stepax_cannot_begin_the_others_are_measured(tmp_path, monkeypatch, capsys):
+    class Rival:
+        def __init__(self, program, rival, form, path, environment):
+            self.rival, self.form = rival, form
+
+        def start(self):
+            if self.rival == "stepax":
+                raise generation.Failed("no backend")
+            return {"first": 1.0, "tokens": [[1]], "versions": {}}
+
+        def ask(self, do, seconds):
+            return {"rate": 10.0}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(generation, "Served", Rival)
+    monkeypatch.setattr(generation, "busy", lambda: 0.0)
+    out = tmp_path / "result.json"
+    generation.main(batches=(2,), contexts=(12,), rounds=2, out=out)
+    (found,) = json.loads(out.read_text())["cases"]
+    assert found["forms"]["torch, eager"] == {"first": 1.0, "rates": [10.0, 10.0], "equal": None}
+    assert "failed" in capsys.readouterr().out

@@ -68,3 +68,50 @@ def test_a_result_has_all_forms(tmp_path, monkeypatch, capsys):
     assert result["forms"]["torch, eager"]["difference"] == pytest.approx(0.05)
     assert result["forms"]["torch, compile"]["difference"] == 0
     assert "nanoGPT on a CPU" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("steps", "parts", "message"),
+    [
+        (10, 4, "steps: expected a multiple of parts=4, got 10"),
+        (3, 4, "steps: expected a multiple of parts=4, got 3"),
+        (0, 4, "steps: expected a multiple of parts=4, got 0"),
+        (4, 0, "parts: expected at least 1, got 0"),
+    ],
+)
+def test_parts_that_are_not_of_one_length_are_refused(steps, parts, message, monkeypatch):
+    monkeypatch.setattr(nanogpt, "described", lambda: pytest.fail("it was begun"))
+    with pytest.raises(ValueError, match=message):
+        nanogpt.main(steps=steps, parts=parts)
+
+
+@pytest.mark.parametrize("broken", ["fit", "eager"])
+def test_a_form_that_fails_on_its_way_leaves_the_others(broken, tmp_path, monkeypatch, capsys):
+    class Rival:
+        def __init__(self, program, rival, form, path, environment):
+            self.form, self.parts = form, 0
+
+        def start(self):
+            return {"versions": {}}
+
+        def ask(self, do):
+            self.parts += 1
+            if self.form == broken and self.parts == 2:
+                raise nanogpt.Failed("no memory")
+            return {"seconds": 2.0, "losses": [2.0, 1.0]}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(nanogpt, "Served", Rival)
+    monkeypatch.setattr(nanogpt, "busy", lambda: 0.0)
+    monkeypatch.setattr("stepax.data.corpus", lambda name: TEXT)
+    out = tmp_path / "result.json"
+    nanogpt.main(steps=4, parts=2, out=out)
+    forms = json.loads(out.read_text())["forms"]
+    assert [name for name, facts in forms.items() if "failed" in facts] == [
+        {"fit": "stepax, fit", "eager": "torch, eager"}[broken]
+    ]
+    assert forms["torch, compile"]["seconds"] == [2.0, 2.0]
+    assert forms["torch, compile"]["last"] == 1.0
+    assert "failed" in capsys.readouterr().out

@@ -65,3 +65,9 @@ def test_tensorboard_is_named_where_it_is_installed(call, monkeypatch, found, co
     out = call("train", "--no-figures", "--log", "tensorboard", "--data", "xor", "--epochs", 1, "--out", "run").out
     assert ("pip install tensorboard shows them" in out) == (command is None)
     assert (out.splitlines()[-1].strip() == command) == (command is not None)
+
+
+def test_few_characters_are_no_rows(capsys, play_run, reviews_run):
+    parts = {"training": Part(12), "validation": None, "test": Part(3)}
+    assert "validation none (fewer than 100 characters)" in told(capsys, play_run, parts, few=True)
+    assert "validation none (fewer than 100 texts)" in told(capsys, reviews_run, parts, few=True)

@@ -180,3 +180,37 @@ def test_texts_that_do_not_fit_are_refused(call, request, tmp_path, fixture, dat
     done = call("evaluate", request.getfixturevalue(fixture), "--data", data)
     assert (done.status, done.out) == (2, "")
     assert message in done.err
+
+
+@pytest.mark.parametrize(("header", "column"), [("text,mood", "review"), ("review,feeling", "mood")])
+def test_what_other_texts_lack_is_told_without_options_of_training(call, reviews_run, tmp_path, header, column):
+    (tmp_path / "t.csv").write_text(f"{header}\na,good\nb,bad\n")
+    done = call("evaluate", reviews_run, "--data", "t.csv")
+    assert done.err.startswith(f"error: t.csv has no column {column!r}: known are")
+    assert "--text" not in done.err
+    assert "--target" not in done.err
+
+
+def test_texts_of_one_class_are_measured(call, reviews_run, tmp_path):
+    (tmp_path / "one.csv").write_text("review,mood\ngreat joy,good\nloved joy,good\n")
+    found = json.loads(call("evaluate", reviews_run, "--data", "one.csv", "--json").out)
+    assert (found["examples"], found["classes"]["good"]["examples"], found["accuracy"]) == (2, 2, 1)
+
+
+def test_what_is_lost_of_texts_comes_with_a_warning(call, play_run, reviews_run, tmp_path):
+    (tmp_path / "t.csv").write_text("review,mood\nunheard of,good\nthe the the the the the the joy,bad\n")
+    assert call("evaluate", reviews_run, "--data", "t.csv").err == (
+        "warning: 1 of 2 texts are longer than the 6 tokens that the model sees, and cut\n"
+        "warning: 20.0% of 10 tokens are unknown to the model\n"
+    )
+    (tmp_path / "t.txt").write_text("the rest is SILENCE!")
+    done = call("evaluate", play_run, "--data", "t.txt", "--json")
+    assert done.err == "warning: 40.0% of 20 tokens are unknown to the model\n"
+    assert json.loads(done.out).keys() == {"run", "data", "tokens", "loss", "perplexity"}
+
+
+def test_a_text_without_a_next_token_is_called_too_short(call, play_run, tmp_path):
+    (tmp_path / "t.txt").write_text("a")
+    assert call("evaluate", play_run, "--data", "t.txt").err == (
+        "error: t.txt has one token only: expected at least two, one to follow the other\n"
+    )

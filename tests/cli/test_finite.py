@@ -4,7 +4,7 @@ import optax
 import pytest
 
 import stepax as sx
-from stepax.cli.finite import lost_since, note_outputs, outcome
+from stepax.cli.finite import lost_since, note_outputs, note_texts, outcome
 
 NAN, INF = float("nan"), float("inf")
 LEARNER = sx.supervised(sx.nn.MLP((2,)), sx.losses.cross_entropy, optax.sgd(0.1))
@@ -53,3 +53,13 @@ def test_rows_without_a_finite_answer_are_counted(capsys):
     assert not capsys.readouterr().err
     assert not note_outputs(np.array([[0.0, NAN], [INF, NAN], [0.0, 1.0]]))
     assert "warning: for 2 of 3 rows the model has no finite answer" in capsys.readouterr().err
+
+
+def test_texts_without_an_answer_are_counted(capsys):
+    for lost, count in ((0, 2), (1, 1), (1, 2)):
+        note_texts(lost, count)
+    end = "the model has no finite answer: its training may have diverged"
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: for 1 of 1 text {end}",
+        f"warning: for 1 of 2 texts {end}",
+    ]

@@ -2,12 +2,16 @@ import json
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from tests.cli.processes import environment
 
 from stepax.cli import generate
 from stepax.cli.generate import beginning
-from stepax.text import characters, words
+from stepax.cli.options import Generate
+from stepax.text import byte_pairs, characters, words
 
 
 def test_it_goes_on_with_a_prompt_as_it_was_trained_to(call, play_run):
@@ -57,6 +61,10 @@ def test_likeliest_tokens_alone(call, play_run):
     ("options", "message"),
     [
         (("--prompt", "Ünder €"), "--prompt: the model does not know 'Ü', '€'"),
+        (
+            ("--prompt", "a\udcff"),
+            "--prompt: expected Unicode, got half of a pair of surrogates, '\\udcff', as character 2",
+        ),
         (("--length", 0), "--length: expected at least 1, got 0"),
         (("--samples", 0), "--samples: expected at least 1, got 0"),
         (("--temperature", -1), "--temperature: expected a number of at least 0, got -1.0"),
@@ -105,16 +113,12 @@ class Letters:
 
 
 def test_no_half_of_a_character_is_written(monkeypatch):
-    import numpy as np
-
-    from stepax.cli.options import Generate
-
     text = "a€𝄞b".encode()
     monkeypatch.setattr(
         "stepax.text.generation.stream", lambda *_, **__: (np.array([[byte]]) for byte in text + b"\xe2")
     )
     run = type("Run", (), {"built": type("Built", (), {"module": None}), "state": type("State", (), {"params": None})})
-    found = list(generate.pieces(run, Letters(), [65], Generate(run="run"), 0))
+    found = list(generate.pieces(run, Letters(), [65], Generate(run="run"), 0, []))
     assert found == ["a", "€", "𝄞", "b", "\ufffd"]
 
 
@@ -141,3 +145,73 @@ def test_ctrl_c_ends_the_line(call, play_run, monkeypatch):
     monkeypatch.setattr(generate, "pieces", interrupted)
     done = call("generate", play_run)
     assert (done.status, done.out, done.err) == (130, "to be\n", "interrupted\n")
+
+
+def written(monkeypatch, known, prompt, tokens, chunk):
+    """The pieces in which tokens are written that come in chunks, and what they are as a whole."""
+    chunks = [np.array([tokens[i : i + chunk]]) for i in range(0, len(tokens), chunk)]
+    monkeypatch.setattr("stepax.text.generation.stream", lambda *_, **__: iter(chunks))
+    run = type("Run", (), {"built": type("Built", (), {"module": None}), "state": type("State", (), {"params": None})})
+    found = list(generate.pieces(run, known, prompt, Generate(run="run"), 0, []))
+    return found, known.decode([*prompt, *tokens])[len(known.decode(prompt)) :]
+
+
+WIDE = "für Elise: 20 €, 𝄞 naïve\ufffd \ufffd\ufffd\n"
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 16])
+@pytest.mark.parametrize("kind", [characters, words, lambda text: byte_pairs(text * 9, 300)])
+def test_pieces_are_the_whole_however_it_is_cut(monkeypatch, kind, chunk):
+    if kind not in (characters, words):
+        pytest.importorskip("tokenizers")
+    known, rng = kind(WIDE), np.random.default_rng(0)
+    prompt = known.encode("für €")
+    # Of a text, and by chance: halves of characters, and bytes that are none.
+    for tokens in (known.encode(WIDE * 3), rng.integers(2, len(known), 200).tolist()):
+        found, whole = written(monkeypatch, known, prompt, tokens, chunk)
+        assert "".join(found) == whole
+
+
+def test_what_is_settled_is_not_decoded_again(monkeypatch):
+    class Counted:
+        """Characters, with a count of those that were decoded."""
+
+        seen = 0
+
+        def decode(self, tokens):
+            self.seen += len(tokens)
+            return "a" * len(tokens)
+
+    known = Counted()
+    written(monkeypatch, known, [2] * 100, [2] * 10_000, 10)
+    assert known.seen < 60_000
+
+
+@pytest.fixture
+def lost_run(play_run, monkeypatch):
+    """The run, whose parameters are no longer numbers."""
+    opened = generate.open_run(play_run)
+    lost = opened._replace(
+        state=opened.state._replace(params=jax.tree.map(lambda leaf: leaf * jnp.nan, opened.state.params))
+    )
+    monkeypatch.setattr(generate, "open_run", lambda folder: lost)
+    return play_run
+
+
+def test_a_model_without_finite_answers_says_so(call, lost_run):
+    warning = "the model has no finite answer: its training may have diverged\n"
+    for choice in ((), ("--temperature", 0), ("--top-k", 3, "--top-p", 0.5)):
+        done = call("generate", lost_run, "--prompt", "once", *choice)
+        assert (done.status, done.out, done.err) == (0, "once\n", f"warning: for 1 of 1 text {warning}")
+    done = call("generate", lost_run, "--samples", 2, "--json")
+    assert (json.loads(done.out)["texts"], done.err) == (["", ""], f"warning: for 2 of 2 texts {warning}")
+
+
+def test_no_token_is_drawn_that_stands_for_nothing(call, play_run):
+    opened = generate.open_run(play_run)
+    # So hot that all tokens are alike.
+    known = len(generate.vocabulary(opened.plan.subject.tokens)) - 2
+    text = json.loads(call("generate", play_run, "--length", 800, "--temperature", 1e6, "--json").out)["texts"][0]
+    assert "\ufffd" not in text
+    assert len(text) > 790  # blanks at the beginning are not shown
+    assert len(set(text)) == known

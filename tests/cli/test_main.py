@@ -186,3 +186,10 @@ def test_a_terminal_shows_a_bar_and_a_table_and_stops_at_ctrl_c(user):
     child.expect(pexpect.EOF)
     assert "Traceback" not in child.before
     assert running.wait(60) == 130
+
+
+def test_characters_that_the_output_has_no_bytes_for_are_no_error(tmp_path, reviews_run):
+    (tmp_path / "in.txt").write_text("a joy \u4f60 I loved\n", encoding="utf-8")
+    done = process("predict", reviews_run, "in.txt", cwd=tmp_path, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (done.status, "Traceback" in done.err) == (0, False)
+    assert "a joy ? I loved" in done.out

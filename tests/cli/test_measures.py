@@ -149,3 +149,11 @@ def untrained_text(folder, options):
     built = build(made)
     rows = as_rows(made.subject, dataset.train)
     return Opened(folder, {}, made, built, built.learner.init(jax.random.key(1), rows)), dataset
+
+
+def test_characters_that_are_unknown_have_no_bits_as_they_are_lost(tmp_path):
+    run, dataset = untrained_text(tmp_path, "")
+    rows = as_rows(run.plan.subject, dataset.train)
+    assert "bits_per_character" in measures(run, rows)[0]
+    rows["y"][0, 0] = 1
+    assert "bits_per_character" not in measures(run, rows)[0]

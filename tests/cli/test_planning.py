@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from stepax.cli import planning
 from stepax.cli.options import parse
 from stepax.cli.planning import STEPS, held_out, plan, read
 from stepax.cli.texts import text_of
@@ -147,7 +148,7 @@ TABLE = "--data reviews.csv --text review --target mood"
         ("--data reviews.csv --text revue --target mood", "--text: reviews.csv has no column 'revue'.*'review'"),
         ("--data reviews.csv --text review --target mod", "--target: reviews.csv has no column 'mod'.*'mood'"),
         ("--data reviews.csv --text review --target review", "--target: 'review' is the column of the texts"),
-        ("--data one.csv --text review --target mood", "--target: column 'mood' of one.csv holds 'good' only"),
+        ("--data one.csv --text review --target mood", "one: expected at least two classes to tell apart, got 1"),
         ("--data empty.txt", "empty.txt is empty: expected a text"),
         ("--data blank.txt", "blank.txt is blank: expected a text"),
         ("--data latin.txt", r"latin.txt, byte 1 \(line 1\) is fc: not utf-8 .*pass --encoding \('cp1252', 'latin-1'"),
@@ -207,5 +208,49 @@ def test_what_does_not_fit_a_text_is_refused_with_a_reason(play, reviews, tmp_pa
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_reason(text, message):
+    with pytest.raises(ValueError, match=message):
+        planned(text)
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """Plans are made as in one of several processes with a device each."""
+
+    def several(count):
+        monkeypatch.setattr(planning.jax, "process_count", lambda: count)
+        monkeypatch.setattr(planning.jax, "device_count", lambda: count)
+
+    return several
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "size"),
+    [
+        ("--data {play}", 8, 16),
+        ("--data {reviews} --text review --target mood", 4, 52),
+        ("--data {reviews} --text review --target mood", 2, 50),
+        ("--data iris", 3, 33),
+        ("--data xor", 3, 3),
+        ("--data iris --batch-size 30", 3, 30),
+    ],
+)
+def test_several_processes_share_a_batch_equally(processes, play, reviews, text, count, size):
+    processes(count)
+    course = planned(text.format(play=play, reviews=reviews))[0].course
+    assert course.batch_size == size
+    if "iris" in text:
+        assert course.steps == -(-108 // size) * course.epochs
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "message"),
+    [
+        ("--data iris --batch-size 10", 4, "--batch-size: 4 devices of 4 processes cannot share 10 .* such as 12$"),
+        ("--data iris --batch-size full --validation 0.2", 5, "cannot share 96 examples equally: .* of 5, such as 95$"),
+        ("--data xor", 5, "--processes: 5 devices cannot share 4 training rows: expected fewer processes$"),
+    ],
+)
+def test_a_batch_that_processes_cannot_share_is_refused(processes, text, count, message):
+    processes(count)
     with pytest.raises(ValueError, match=message):
         planned(text)

@@ -131,7 +131,8 @@ def test_texts_come_from_a_table_or_from_the_lines_of_a_file(call, reviews_run, 
     for name in ("in.txt", "in.csv"):
         done = call("predict", reviews_run, name, "--out", "out.csv", "--rows", 2)
         assert done.err == (
-            "warning: 1 of 3 texts are longer than the 6 tokens that the model sees, and cut\n3 answers in out.csv\n"
+            "warning: 1 of 3 texts are longer than the 6 tokens that the model sees, and cut\n"
+            "warning: 61.1% of 18 tokens are unknown to the model\n3 answers in out.csv\n"
         )
         answers.append(rows_of(tmp_path / "out.csv"))
     assert answers[0] == answers[1]

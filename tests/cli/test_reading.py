@@ -20,6 +20,10 @@ from stepax.cli.reading import as_options, fingerprint, in_options, load, names,
         ("text: a.csv has no column 'b'", "--text: a.csv has no column 'b'"),
         ("a text is empty; the text=1", "a text is empty; the --text 1"),
         ("pass encoding= ('cp1252'; --encoding on the command line)", "pass --encoding ('cp1252')"),
+        (
+            "pass drop= , or read its texts by data.labelled_texts",
+            "pass --drop , or --text COLUMN to learn from its texts",
+        ),
     ],
 )
 def test_arguments_are_told_as_options(said, told):
@@ -53,7 +57,15 @@ def test_data_and_texts_are_read_by_one_name(reviews):
 
 
 @pytest.mark.parametrize(
-    "text", ["a.csv has no column 'b'; pass --drop", "--columns: a.csv has no column 'b'", "a.csv has no column 'b'"]
+    "text",
+    [
+        "a.csv has no column 'b'; pass --drop",
+        "--columns: a.csv has no column 'b'",
+        "--text: a.csv has no column 'b'",
+        "--target: a.csv has no column 'b'",
+        "a.csv has no column 'b'",
+        "a.csv has no column 'b'; change it, or set it to 0 to train on all",
+    ],
 )
 def test_what_a_training_could_do_is_no_advice_afterwards(text):
     assert without_advice(text) == "a.csv has no column 'b'"
@@ -63,3 +75,16 @@ def test_the_encoding_is_that_of_the_training():
     assert without_advice("t.txt, byte 1 is fc: not utf-8; for a text in another encoding pass --encoding ('x')") == (
         "t.txt, byte 1 is fc: not utf-8"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("t.csv", "to leave the column out, or --text COLUMN to learn from its texts$"),
+        ("t.pdf", "expected .csv, .npz or a folder of class folders of images, or a .txt file$"),
+    ],
+)
+def test_texts_are_among_what_there_is(tmp_path, name, message):
+    (tmp_path / name).write_text("review,y\ngreat,1\nbad,0\n")
+    with pytest.raises(ValueError, match=message):
+        load(str(tmp_path / name), {"target": "y"} if name.endswith("csv") else {})

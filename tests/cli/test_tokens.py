@@ -6,7 +6,7 @@ import pytest
 from stepax import text
 from stepax.cli.plan import Subject
 from stepax.cli.texts import characters, objects
-from stepax.cli.tokens import as_rows, batch_of, encoded, fitted, vocabulary
+from stepax.cli.tokens import as_rows, batch_of, encoded, fitted, note_lost, vocabulary
 from stepax.record import RunError
 
 
@@ -112,9 +112,11 @@ def test_what_a_text_cannot_give_is_refused(given, message):
 def test_a_part_of_one_token_has_none_that_follows():
     found = fitted("text", text_rows("abcab"), None, None, 2)
     with pytest.raises(
-        ValueError, match="expected at least two tokens in every part of a text, one to follow the other, got one"
+        ValueError, match=r"^the text has one token only: expected at least two, one to follow the other$"
     ):
         encoded(subject("text", found), text_rows("a"))
+    with pytest.raises(ValueError, match=r"^the end has one token only: .* the other; pass more$"):
+        encoded(subject("text", found), text_rows("a"), "the end", "; pass more")
 
 
 def test_windows_are_measured_in_batches_whose_outputs_fit():
@@ -123,3 +125,14 @@ def test_windows_are_measured_in_batches_whose_outputs_fit():
     assert batch_of(small, 65) == 256
     assert batch_of(replace(small, shape=(64,)), 10_000) == 6
     assert batch_of(replace(small, shape=(10_000,)), 10_000) == 1
+
+
+def test_what_is_lost_is_told(capsys):
+    found = fitted("texts", rows("one two", "one two three"), None, None, 2)
+    for texts in (("one two",), ("one two three",), ("one", "four two three", "five one")):
+        note_lost(subject("texts", found), encoded(subject("texts", found), rows(*texts)))
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: the text is longer than the 2 tokens that the model sees, and cut",
+        "warning: 1 of 3 texts are longer than the 2 tokens that the model sees, and cut",
+        "warning: 33.3% of 6 tokens are unknown to the model",
+    ]

@@ -371,7 +371,7 @@ def test_a_column_of_texts_makes_a_classifier(call, reviews, model):
     done = call(*small(*options, "--epochs", 1, "--context", 4, "--class-weights", "--out", "run"))
     assert done.status == 0, done.err
     first = done.out.splitlines()[0]
-    assert first.startswith("data       reviews: 96 training, validation none (fewer than 100 rows), 24 test texts; ")
+    assert first.startswith("data       reviews: 96 training, validation none (fewer than 100 texts), 24 test texts; ")
     assert "9 words known, context 4 (" in first
     assert first.endswith(" texts are longer, and cut), 2 classes")
     assert "good" in done.out
@@ -383,3 +383,15 @@ def test_a_language_model_has_no_classes_to_weigh(call, play):
         2,
         "error: --class-weights is for classes, and play has another kind of target\n",
     )
+
+
+def test_a_part_of_a_text_that_is_too_short_is_named_with_its_option(call, tmp_path):
+    (tmp_path / "t.txt").write_text("ab" * 500)
+    for option, part in {"--test-fraction": "test", "--validation": "validation"}.items():
+        done = call("train", "--data", "t.txt", "--context", 4, option, 0.001)
+        assert (done.status, done.err) == (
+            2,
+            f"error: the {part} part of t has one token only: expected at least two, one to follow the other; "
+            f"a larger {option} makes it longer, and {option} 0 goes without it\n",
+        )
+    assert not (tmp_path / "runs").exists()

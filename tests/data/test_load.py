@@ -130,3 +130,9 @@ def test_importing_the_package_loads_nothing_heavy():
 def test_public_names_are_documented():
     for name in stepax.data.__all__:
         assert getattr(stepax.data, name).__doc__, name
+
+
+def test_another_kind_of_file_is_told_what_there_is(tmp_path):
+    (tmp_path / "a.txt").write_text("a text")
+    with pytest.raises(ValueError, match=r"expected .csv, .npz or a folder .*, or a .txt file for data.text"):
+        load(tmp_path / "a.txt")

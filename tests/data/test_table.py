@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepax.data import load
+from stepax.data.table import read_table
 
 
 @pytest.fixture
@@ -178,3 +179,37 @@ def test_any_bytes_are_read_or_refused_by_name(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("any") / "noise.csv"
     path.write_bytes(b"a,y\n" + content)
     assert "noise.csv" in (refusal(path) or "noise.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ('review;mood\n"great, joy";1\n', ("review", "mood")),
+        ('"review";"mood, of all"\n"great, joy";1\n', ("review", "mood, of all")),
+        ('"review"\t"mood"\n"great; joy"\t1\n', ("review", "mood")),
+        ('\n"re;view","mood\n;"\n"great; joy",1\n', ("re;view", "mood\n;")),
+        ('re"view; of "",mood\n1;2,1\n', ('re"view; of ""', "mood")),
+        ('"re;view"\nsome; text\n', ("re;view",)),
+    ],
+)
+def test_the_header_says_what_separates_cells(table, content, names):
+    assert read_table(table(content)).names == names
+    assert read_table(table(content.replace("\n", "\r\n"))).names == tuple(n.replace("\n", "\r\n") for n in names)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF8", "utf_8", "u8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_byte_order_mark_is_no_part_of_a_name(table, encoding):
+    mark = "" if encoding in ("utf-8-sig", "utf-16") else "\ufeff"
+    assert read_table(table(f"{mark}caf\xe9,y\n1,2\n".encode(encoding)), encoding).names == ("caf\xe9", "y")
+
+
+def test_a_long_text_in_a_cell_is_no_damage(table):
+    before = csv.field_size_limit()
+    (row,) = read_table(table(f"text,y\n{'long ' * 40_000},1\n")).rows
+    assert len(row[0]) == 199_999
+    assert csv.field_size_limit() == before
+
+
+def test_a_column_of_texts_has_a_reader_of_its_own(table):
+    with pytest.raises(ValueError, match=r"to leave the column out, or read its texts by data.labelled_texts"):
+        load(table("review,y\ngreat,1\nbad,0\n"), target="y")

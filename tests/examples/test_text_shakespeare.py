@@ -25,10 +25,12 @@ def test_it_runs(module, tmp_path, monkeypatch, capsys):
     found = module.main(seeds=2, small=small, lstm=6, gpu=True, large=large, characters=900)
     assert {name: len(values) for name, values in found.items()} == {
         "gpt_loss": 2, "gpt_bits": 2, "lstm_loss": 2, "lstm_bits": 2, "large_loss": 1,
+        "large_last_loss": 1,
     }  # fmt: skip
     assert all(math.isfinite(value) for values in found.values() for value in values)
     np.testing.assert_allclose(found["gpt_bits"], np.array(found["gpt_loss"]) / math.log(2))
     assert {claim["number"] for claim in module.CLAIMS} <= set(found)
+    assert found["large_loss"] <= found["large_last_loss"]
     assert "gpt: " in capsys.readouterr().out
 
 

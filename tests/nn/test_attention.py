@@ -215,8 +215,8 @@ def test_bad_masks_are_named(mask, error, message):
         (sx.nn.Attention(0), [X], ValueError, "heads: expected at least 1, got 0"),
         (sx.nn.Attention(2.0), [X], TypeError, "heads: expected a whole number"),
         (sx.nn.Attention(3), [X], ValueError, "heads: 3 heads do not divide a width of 8"),
-        (sx.nn.Attention(2, dropout=1.5), [X], ValueError, r"dropout: expected a number in \[0, 1\), got 1\.5"),
-        (sx.nn.Attention(2, attention_dropout=1.5), [X], ValueError, r"dropout: expected a number in \[0, 1\)"),
+        (sx.nn.Attention(2, dropout=1.5), [X], ValueError, r"^dropout: expected a number in \[0, 1\), got 1\.5"),
+        (sx.nn.Attention(2, attention_dropout=1.5), [X], ValueError, r"^attention_dropout: expected a number in \["),
         (sx.nn.Attention(2), [X[0]], ValueError, r"x: expected sequences of shape \[batch, time, width\], got"),
         (sx.nn.CrossAttention(3), [X, MEMORY], ValueError, "heads: 3 heads do not divide a width of 8"),
         (sx.nn.CrossAttention(2), [X, MEMORY[0]], ValueError, r"memory: expected sequences of shape \[batch, time"),
@@ -238,3 +238,24 @@ def test_only_causal_attention_goes_on():
 def test_sequences_go_by_their_callers_name():
     with pytest.raises(ValueError, match=r"memory: expected sequences of shape \[batch, time, width\], got the shape"):
         check_sequences(X[0], "memory")
+
+
+def test_beyond_the_cache_is_an_error_or_where_nobody_looks_nan():
+    module = sx.nn.Attention(2, causal=True, rotation=positions.rotary().rotation)
+    variables, cache = drawn(module, X), module.start(2, 6, 8)
+    real = np.ones((2, 6), bool)
+
+    def extend(x, at, cache=cache):
+        return module.apply(variables, x, cache, at=at, real=real, method="extend")
+
+    for at in (5, np.int32(5), jnp.int32(5)):
+        with pytest.raises(ValueError, match="at: the cache has 6 places, of which 5 are used, and no room for 2 more"):
+            extend(X[:, :2], at)
+    _, cache = extend(X, 0)
+    y, same = jax.jit(extend)(X[:, :2], 5, cache)
+    assert np.isnan(y).all()
+    jax.tree.map(np.testing.assert_array_equal, same, cache)
+    y, _ = jax.jit(extend)(X[:, :2], 4, cache)
+    assert np.isfinite(y).all()
+    with pytest.raises(ValueError, match="at: the cache has 6 places"):
+        jax.jit(extend)(np.zeros((2, 7, 8), np.float32), 0)

@@ -8,6 +8,7 @@ from flax import linen
 
 import stepax as sx
 from stepax.nn import positions
+from stepax.nn.attention import KeyValue
 
 RANDOM = np.random.default_rng(0)
 X, MEMORY = (RANDOM.normal(size=(2, time, 8)).astype(np.float32) for time in (6, 4))
@@ -165,3 +166,18 @@ def test_projections_are_drawn_as_told():
 def test_what_makes_no_block_is_named(block, x, error, message):
     with pytest.raises(error, match=message):
         block.init(jax.random.key(0), x)
+
+
+def test_beyond_the_cache_is_an_error_or_where_nobody_looks_nan():
+    block = sx.nn.Block(2, causal=True)
+    x = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
+    variables, zeros = block.init(jax.random.key(0), x), jnp.zeros((2, 2, 4, 4))
+    cache = KeyValue(zeros, zeros)
+
+    def extend(at):
+        return block.apply(variables, x, cache, at=at, real=np.ones((2, 4), bool), method="extend")[0]
+
+    with pytest.raises(ValueError, match="at: the cache has 4 places, of which 2 are used, and no room for 3 more"):
+        extend(2)
+    assert np.isnan(jax.jit(extend)(2)).all()
+    assert np.isfinite(jax.jit(extend)(1)).all()

@@ -54,6 +54,18 @@ def test_vectors_and_tokens_are_learnt():
         assert learner.evaluate(state, batch, jax.random.key(1))["loss"] < 0.7 * first
 
 
+@pytest.mark.parametrize("kind", [positions.learned, positions.sinusoidal, positions.rotary])
+@pytest.mark.parametrize("masked", [False, True])
+def test_half_precision_stays_half(kind, masked):
+    model = sx.nn.Encoder(11, 8, 2, 2, 6, positions=kind(), embedding_init=jax.nn.initializers.normal(1.0))
+    variables = model.init(jax.random.key(0), TOKENS)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), variables)
+    mask = {"mask": np.arange(6) < np.array([[4], [6]])} if masked else {}
+    y = model.apply(half, TOKENS, **mask)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(y.astype(np.float32), model.apply(variables, TOKENS, **mask), atol=0.2)
+
+
 def test_vectors_of_tokens_are_drawn_as_told():
     model = sx.nn.Encoder(64, 64, 0, embedding_init=jax.nn.initializers.normal(1.0), use_bias=False)
     params = model.init(jax.random.key(0), np.zeros((1, 4), int))["params"]

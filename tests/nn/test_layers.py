@@ -142,3 +142,8 @@ def test_what_is_not_stacked_is_named():
         sx.nn.stacked_parameters({"block_0": np.ones(2), "block_1": np.ones(3)})
     with pytest.raises(TypeError, match=r"stack: expected a Stack such as scanned\(\), got <"):
         check_stack(sx.nn.scanned)
+
+
+def test_equal_settings_make_equal_stacks():
+    assert sx.nn.scanned() == sx.nn.scanned(remat=False)
+    assert sx.nn.scanned(remat=True) == sx.nn.scanned(remat=True) != sx.nn.scanned()

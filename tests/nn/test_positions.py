@@ -85,6 +85,10 @@ def test_places_are_counted_over_real_steps():
 def test_equal_settings_make_equal_positions():
     assert positions.rotary() == positions.rotary()
     assert hash(positions.learned()) == hash(positions.learned())
+    init = linen.initializers.normal(1.0)
+    assert positions.learned(init) == positions.learned(init=init)
+    for kind in (positions.rotary, positions.sinusoidal):
+        assert kind() == kind(10_000.0) == kind(period=10_000.0) == kind(10_000) == kind(period=np.float32(10_000))
     assert positions.sinusoidal(10.0) != positions.sinusoidal()
 
 

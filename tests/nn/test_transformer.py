@@ -386,18 +386,26 @@ def test_tokens_outside_of_the_vocabulary():
             ValueError,
             r"tokens: expected \[batch, time\] with at most 5 steps",
         ),
-        (sx.nn.Decoder(11, dropout=1.5), TOKENS, ValueError, r"dropout: expected a number in \[0, 1\), got 1\.5"),
+        (sx.nn.Decoder(11, dropout=1.5), TOKENS, ValueError, r"^dropout: expected a number in \[0, 1\), got 1\.5"),
         (
             sx.nn.Decoder(11, attention_dropout=-1),
             TOKENS,
             ValueError,
-            r"dropout: expected a number in \[0, 1\)",
+            r"^attention_dropout: expected a number in \[0, 1\)",
         ),
         (sx.nn.Decoder(11, positions="rotary"), TOKENS, TypeError, "positions: expected Positions such as"),
         (sx.nn.Decoder(11, stack=sx.nn.scanned), TOKENS, TypeError, "stack: expected a Stack such as scanned"),
         (sx.nn.Decoder(11), np.int32(1), ValueError, r"tokens: expected \[batch, time\]"),
         (sx.nn.Decoder(11), X[..., 0], TypeError, "tokens: expected whole numbers, got float32"),
         (sx.nn.Transformer(11, 7), TOKENS, TypeError, 'x: expected a dict with "source" and "target", got ndarray'),
+        (sx.nn.Transformer(0, 7), PAIRS, ValueError, "^source: expected at least 1, got 0"),
+        (sx.nn.Transformer(11, 0), PAIRS, ValueError, "^target: expected at least 1, got 0"),
+        (
+            sx.nn.Transformer(11, 7),
+            {"source": PAIRS["source"], "target": PAIRS["target"][:1]},
+            ValueError,
+            "^x: 2 sources, but 1 targets: expected as many",
+        ),
         (sx.nn.Transformer(11, 7), {"source": TOKENS}, TypeError, r"got \['source'\]"),
         (
             sx.nn.Transformer(11, 7, context=5),
@@ -434,3 +442,26 @@ def test_no_sequences_and_no_steps(batch, time):
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
     read, _ = decoder.apply(variables, TOKENS[:batch, :time], decoder.start(batch), method="extend")
     assert read.shape == (batch, time, 11)
+
+
+@pytest.mark.parametrize("stack", [sx.nn.unrolled(), sx.nn.scanned()], ids=["unrolled", "scanned"])
+def test_no_layers_read_on(stack):
+    decoder = sx.nn.Decoder(11, 8, 0, 2, 6, stack=stack)
+    variables = drawn(decoder, TOKENS)
+    logits, state = decoder.apply(variables, TOKENS[:, :4], decoder.start(2), method="extend")
+    more, last = decoder.apply(variables, TOKENS[:, 4:], state, method="extend")
+    assert jax.tree.structure(last) == jax.tree.structure(decoder.start(2))
+    np.testing.assert_allclose(jnp.concatenate([logits, more], 1), decoder.apply(variables, TOKENS), 1e-5, 1e-5)
+    both = sx.nn.Transformer(11, 7, 8, 0, 2, 6, stack=stack)
+    variables = drawn(both, PAIRS)
+    state = both.apply(variables, PAIRS["source"], method="encode")
+    read, _ = both.apply(variables, PAIRS["target"], state, method="extend")
+    np.testing.assert_allclose(read, both.apply(variables, PAIRS), 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("kind", [positions.learned, positions.sinusoidal, positions.rotary])
+def test_half_precision_stays_half(kind):
+    decoder = sx.nn.Decoder(11, 8, 1, 2, 6, positions=kind())
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), drawn(decoder, TOKENS))
+    assert decoder.apply(half, TOKENS).dtype == jnp.bfloat16
+    assert decoder.apply(half, TOKENS, decoder.start(2), method="extend")[0].dtype == jnp.bfloat16

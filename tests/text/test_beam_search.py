@@ -277,3 +277,30 @@ def test_a_state_without_an_axis_of_rows_for_each_is_refused():
     params = biased([0.1, 0.2, 0.3, 0.4])[1]
     with pytest.raises(ValueError, match=r"expected states with one axis of rows, got \(3,\) for one row"):
         beam_search(module, params, SOURCE, 3)
+
+
+@pytest.mark.parametrize("search", [greedy, beam_search])
+def test_a_source_may_be_lists(search):
+    model = biased([0.1, 0.2, 0.3, 0.4])
+    jax.tree.map(np.testing.assert_array_equal, search(*model, SOURCE.tolist(), 4), search(*model, SOURCE, 4))
+    with pytest.raises(TypeError, match="source: expected whole numbers, got float64"):
+        search(*model, [[1.5, 2.0]], 4)
+
+
+@pytest.mark.parametrize("search", [greedy, beam_search])
+def test_a_module_without_a_context_has_no_bound(search):
+    class Boundless:
+        """A module's methods and nothing else."""
+
+        def __init__(self, module):
+            self.apply = module.apply
+
+        def encode(self, source):
+            """As of the module."""
+
+        def extend(self, tokens, state, mask=None):
+            """Likewise."""
+
+    module, params = biased([0.1, 0.2, 0.3, 0.4])
+    found = search(Boundless(module), params, SOURCE, 4)
+    jax.tree.map(np.testing.assert_array_equal, found, search(module, params, SOURCE, 4))

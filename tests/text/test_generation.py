@@ -215,6 +215,59 @@ def test_one_program_for_all_temperatures_and_nuclei():
     assert generation._whole(plan, 4)._cache_size() == 1
 
 
+def test_a_stream_compiles_nothing_for_another_length():
+    module, params = drawn("sums")
+    assert [part.shape for part in stream(module, params, [[1, 2]], 3, KEY, chunk=5)] == [(1, 3)]
+    with jax.no_tracing(True):
+        parts = list(stream(module, params, [[1, 2]], 12, KEY, chunk=5))
+    assert [part.shape for part in parts] == [(1, 5), (1, 5), (1, 2)]
+
+
+@pytest.mark.parametrize("temperature", [0.7, 0.0])
+def test_settings_may_be_arrays(temperature):
+    module, params = drawn("sums")
+    given = {"temperature": jnp.float32(temperature), "top_p": jnp.float32(0.9)}
+    np.testing.assert_array_equal(
+        generate(module, params, [[1, 2]], 9, KEY, **given),
+        generate(module, params, [[1, 2]], 9, KEY, temperature=temperature, top_p=0.9),
+    )
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.0])
+def test_parameters_that_give_nan_are_an_error(temperature):
+    module, params = drawn("sums")
+    # The vector of one token: a text goes wrong where it comes.
+    broken = {**params, "tokens": params["tokens"].at[3].set(jnp.nan)}
+    settings = {"temperature": temperature}
+    message = "params: the model answers NaN for 1 of 2 rows, the first row 1: expected parameters that are finite"
+    prompt = np.array([[1, 2], [3, 2]])
+    with pytest.raises(ValueError, match=message):
+        generate(module, broken, prompt, 1, KEY, **settings)
+    with pytest.raises(ValueError, match=message):
+        next(stream(module, broken, prompt, 9, KEY, chunk=1, **settings))
+    found, expected = (generate(module, p, prompt[:1], 1, KEY, **settings) for p in (broken, params))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_nan_after_the_end_is_no_error():
+    class Forgetful(Sums):
+        """The first text is answered by 5, and then by NaN, all others by 6."""
+
+        def extend(self, tokens, state, mask=None):
+            logits, state = self._read(tokens, state, mask)
+            first = jnp.arange(len(tokens)) == 0
+            wanted = 100.0 * jax.nn.one_hot(jnp.where(first, 5, 6), self.vocabulary)
+            lost = first & (state[1] > 2)
+            return jnp.where(lost[:, None, None], jnp.nan, logits * 0 + wanted[:, None]), state
+
+    module = Forgetful()
+    params = module.init(KEY, prompts(1, 1))["params"]
+    given = module, params, [[1, 2], [1, 2]], 4, KEY
+    assert generate(*given, end=5).tolist() == [[5, 0, 0, 0], [6, 6, 6, 6]]
+    with pytest.raises(ValueError, match="NaN for 1 of 2 rows, the first row 0"):
+        generate(*given, end=7)
+
+
 def test_keys_decide():
     module, params = drawn("sums")
     first, again, other = (generate(module, params, [[1, 2]], 20, jax.random.key(i)) for i in (0, 0, 1))
@@ -235,6 +288,8 @@ def test_keys_decide():
         ({"top_p": 1.1}, ValueError, "top_p: expected a number in"),
         ({"mask": [[0, 0]]}, ValueError, "mask: expected a real token in every row, and row 0 is hidden"),
         ({"end": 11}, ValueError, "end: expected a token from 0 to 10, got 11"),
+        ({"end": -1}, ValueError, "end: expected at least 0, got -1"),
+        ({"end": 2.5}, TypeError, "end: expected a whole number, got float 2.5"),
         ({"module": nn.MLP((2,))}, TypeError, "module: expected one that continues texts.*got MLP, which has no start"),
     ],
     ids=str,

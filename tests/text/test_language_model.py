@@ -69,6 +69,26 @@ def test_a_state_keeps_its_form():
         assert jax.tree.map(lambda a: (a.shape, a.dtype), new) == jax.tree.map(lambda a: (a.shape, a.dtype), state)
 
 
+def test_step_by_step_equals_the_whole_in_double_precision(x64):
+    module, params = model()
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float64), params)
+    state = module.start(3)
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} == {np.dtype(np.float64)}
+    found = []
+    for i in range(6):
+        logits, state = extend(module, params, TOKENS[:, i : i + 1], state)
+        found.append(logits)
+    np.testing.assert_allclose(np.concatenate(found, 1), module.apply({"params": params}, TOKENS), 1e-10, 1e-10)
+
+
+def test_no_texts():
+    module, params = model()
+    logits, _ = extend(module, params, TOKENS[:0], module.start(0))
+    assert logits.shape == (0, 6, 7)
+    with pytest.raises(ValueError, match="batch: expected at least 0, got -1"):
+        module.start(-1)
+
+
 def test_it_learns():
     module = LSTMLanguageModel(7, 16, 1, dropout=0.1)
     x = (np.arange(6) + np.arange(7)[:, None]).astype(np.int32) % 7

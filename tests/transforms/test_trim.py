@@ -10,6 +10,7 @@ from tests.transforms.learners import close, start, texts_of
 
 import stepax as sx
 from stepax.bucketing import bucketed
+from stepax.stream_labels import class_count
 from stepax.text.classification import TextCNN, TextLSTM, TextTransformer
 from stepax.transforms.population import population
 from stepax.transforms.trim import trim
@@ -194,3 +195,44 @@ def test_a_target_for_each_place_without_weight_is_refused():
     learner = sx.supervised(PlaceByPlace(), sx.losses.cross_entropy, optax.sgd(0.1))
     with pytest.raises(ValueError, match="weight: expected the shape \\[batch, time\\] beside a y of shape \\(2, 8\\)"):
         trim(learner, LENGTHS).step(start(learner, data), data)
+
+
+def test_wrong_labels_are_an_error_before_any_compile():
+    data = texts_of(*np.random.default_rng(0).integers(1, 9, 16))
+    learner = trim(learner_of("cnn"), LENGTHS)
+    wrong = {**data, "y": data["y"] + 1}
+    with pytest.raises(ValueError, match="labels"):
+        sx.fit(learner, wrong, key=jax.random.key(0), epochs=1, batch_size=4, progress=False)
+    state = start(learner, data)
+    for compute in (lambda: learner.step(state, wrong), lambda: learner.evaluate(state, wrong, jax.random.key(0))):
+        with pytest.raises(ValueError, match="labels"):
+            compute()
+    with pytest.raises(ValueError, match="labels"):  # only x is traced
+        jax.jit(lambda x: learner.evaluate(state, {**wrong, "x": x}, jax.random.key(0)))(data["x"])
+
+
+@pytest.mark.parametrize("library", [np, jnp], ids=["numpy", "jax"])
+def test_wrong_labels_of_places_are_an_error_too(library):
+    data = marked(3, 1)
+    learner = trim(sx.supervised(PlaceByPlace(), sx.losses.cross_entropy, optax.sgd(0.1)), LENGTHS)
+    state = start(learner, data)
+    expected = jax.jit(learner.step)(state, data)[1]["loss"]
+    data["y"] = library.asarray(data["y"])
+    part = {"x": data["x"], "weight": data["weight"]}
+    found = jax.jit(lambda part: learner.step(state, {**part, "y": data["y"]}))(part)[1]["loss"]
+    np.testing.assert_allclose(found, expected, 1e-5)
+    data["y"] = library.asarray(np.where(np.arange(8) == 7, 3, np.asarray(data["y"])))
+    with pytest.raises(ValueError, match="labels"):
+        jax.jit(lambda part: learner.step(state, {**part, "y": data["y"]}))(part)
+
+
+def test_a_streams_classes_are_known():
+    data, key = texts_of(3, 1), jax.random.key(0)
+    inner = learner_of("cnn")
+    for learner in (trim(inner, LENGTHS), population(trim(inner, LENGTHS), 2), trim(population(inner, 2), LENGTHS)):
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), data)
+        assert class_count(learner, learner.init(key, data), like) == 3
+    places = marked(3, 1)
+    learner = trim(sx.supervised(PlaceByPlace(), sx.losses.cross_entropy, optax.sgd(0.1)), LENGTHS)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), places)
+    assert class_count(learner, learner.init(key, places), like) == 3

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     traceback = TRACEBACK in given or os.environ.get("STEPAX_TRACEBACK", "0") not in ("", "0")
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    _write_anything()
     status = 0
     try:
         status = _run([argument for argument in given if argument != TRACEBACK])
@@ -46,6 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _end(f"error: {_message(error)}", ERROR)
     raise SystemExit(status)
+
+
+def _write_anything() -> None:
+    """Lets what standard output has no bytes for become ``?``, where it would else end the program."""
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="replace")
 
 
 def _run(arguments: list[str]) -> int:

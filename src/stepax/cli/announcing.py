@@ -16,12 +16,16 @@ from stepax.cli.learners import Built, like
 from stepax.cli.needs import compiling
 from stepax.cli.plan import Course, Plan, Subject
 from stepax.cli.planning import FEWEST
+from stepax.cli.texts import Form
 from stepax.cli.unfinished import Unfinished
 
 __all__ = ["EPOCHS", "Part", "announce", "farewell"]
 
 EPOCHS = "epochs.jsonl"
 """The history, which is written as the model trains."""
+
+ROWS: dict[Form, str] = {"rows": "rows", "text": "characters", "texts": "texts"}
+"""What data are counted in where a part is held out."""
 
 SETTLED = 50
 """Steps after which the running averages of batch normalization stand for the data."""
@@ -46,7 +50,7 @@ def announce(
 ) -> None:
     """Says what is trained and what it needs, before the wait; with ``few`` also why nothing is held out."""
     subject, network, course = made.subject, made.network, made.course
-    none = f" none (fewer than {FEWEST} rows)" if few else " none"
+    none = f" none (fewer than {FEWEST} {ROWS[subject.form]})" if few else " none"
     sizes = ", ".join(name + none if part is None else f"{part.size:,} {name}" for name, part in parts.items())
     count = sum(leaf.size for leaf in jax.tree.leaves(like(made, built).params))
     say(f"data       {subject.name}: {sizes} {_data(subject, parts)}")

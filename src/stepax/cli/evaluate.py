@@ -11,9 +11,10 @@ from stepax.cli.console import print_json, print_tables
 from stepax.cli.finite import note_loss, note_outputs
 from stepax.cli.measures import loss_name, measures, tables
 from stepax.cli.options import Evaluate
+from stepax.cli.plan import Subject
 from stepax.cli.reading import load, names, without_advice
 from stepax.cli.runs import Opened, dataset_of, open_run
-from stepax.cli.tokens import as_rows
+from stepax.cli.tokens import encoded, note_lost
 from stepax.data import Dataset
 from stepax.data.dataset import Rows
 
@@ -28,7 +29,7 @@ def main(options: Evaluate) -> None:
     """
     run = open_run(options.run)
     rows, what = rows_of(run, options.data, options.part)
-    named, output = measures(run, as_rows(run.plan.subject, rows))
+    named, output = measures(run, _in_tokens(run.plan.subject, rows, what if options.data is None else options.data))
     if output is None:
         note_loss(named["loss"])
     else:
@@ -37,6 +38,15 @@ def main(options: Evaluate) -> None:
         print_json({"run": str(options.run), "data": what, **named})
         return
     print_tables(tables(named, f"{options.run}: {what}", loss_name(run.plan)))
+
+
+def _in_tokens(subject: Subject, rows: Rows, what: str) -> Rows:
+    """Rows as the model takes them; of texts what is lost is told."""
+    if subject.form == "rows" or not len(rows["x"]):
+        return rows
+    found = encoded(subject, rows, what)
+    note_lost(subject, found)
+    return found.rows
 
 
 def rows_of(run: Opened, data: str | None, part: str | None) -> tuple[Rows, str]:

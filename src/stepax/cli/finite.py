@@ -10,7 +10,7 @@ import numpy as np
 from stepax.cli.console import warn
 from stepax.learner import State
 
-__all__ = ["lost_since", "note_loss", "note_outputs", "outcome"]
+__all__ = ["lost_since", "note_loss", "note_outputs", "note_texts", "outcome"]
 
 
 def lost_since(history: Mapping[str, Sequence[Any]]) -> int | None:
@@ -59,6 +59,13 @@ def note_outputs(output: np.ndarray) -> bool:
         rows = f"{len(output):,} rows" if len(output) > 1 else "1 row"
         warn(f"for {count:,} of {rows} the model has no finite answer: its training may have diverged")
     return not count
+
+
+def note_texts(lost: int, count: int) -> None:
+    """Warns where a model could not go on with texts, so many of all."""
+    if lost:
+        texts = f"{count:,} texts" if count > 1 else "1 text"
+        warn(f"for {lost:,} of {texts} the model has no finite answer: its training may have diverged")
 
 
 def note_loss(loss: float) -> None:

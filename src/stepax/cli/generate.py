@@ -9,10 +9,12 @@ import numpy as np
 
 from stepax.checks import check_count
 from stepax.cli.console import print_json, say
+from stepax.cli.finite import note_texts
 from stepax.cli.options import Generate
+from stepax.cli.ordinary import Ordinary
 from stepax.cli.plan import Subject
 from stepax.cli.runs import Opened, open_run
-from stepax.cli.tokens import vocabulary
+from stepax.cli.tokens import PADDING, vocabulary
 
 if TYPE_CHECKING:
     from stepax.text import Tokenizer
@@ -27,7 +29,7 @@ INCOMPLETE = "\ufffd"
 
 
 def main(options: Generate) -> None:
-    """Prints texts as they are made, or all of them at the end as JSON.
+    """Prints texts as they are made, or all of them at the end as JSON; warns where the model could not go on.
 
     Raises:
         ValueError: The folder holds no language model; an option is out of range; the prompt has something that the
@@ -40,16 +42,18 @@ def main(options: Generate) -> None:
     known = vocabulary(run.plan.subject.tokens or {})
     prompt = beginning(known, options.prompt)
     _check_choice(options, len(known))
-    made = []
+    made: list[str] = []
+    lost: list[int] = []
     for number in range(options.samples):
         if number and not options.json:
             say("---")
-        found = pieces(run, known, prompt, options, number)
+        found = pieces(run, known, prompt, options, number, lost)
         found = found if options.prompt else _opened(found)
         if options.json:
             made.append("".join(found))
         else:
             _write(options.prompt or "", found)
+    note_texts(len(lost), options.samples)
     if options.json:
         print_json({"run": str(options.run), "prompt": options.prompt, "seed": options.seed, "texts": made})
 
@@ -82,10 +86,16 @@ def beginning(known: "Tokenizer", prompt: str | None) -> list[int]:
             without this for the first token that means something.
 
     Raises:
-        ValueError: The prompt has characters or words that the vocabulary lacks; the message names them.
+        ValueError: The prompt has characters or words that the vocabulary lacks; the message names them. Or it is no
+            Unicode, as bytes are that the terminal's encoding has not.
     """
     if not prompt:
         return next((found for text in BREAKS if not known.unknown_in(text) and (found := known.encode(text))), [2])
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        what = f"half of a pair of surrogates, {prompt[error.start]!a}, as character {error.start + 1}"
+        raise ValueError(f"--prompt: expected Unicode, got {what}") from error
     if unknown := known.unknown_in(prompt):
         more = f" and {len(unknown) - 8} others" if len(unknown) > 8 else ""
         raise ValueError(f"--prompt: the model does not know {', '.join(map(repr, unknown[:8]))}{more}")
@@ -94,7 +104,9 @@ def beginning(known: "Tokenizer", prompt: str | None) -> list[int]:
     return found
 
 
-def pieces(run: Opened, known: "Tokenizer", prompt: list[int], options: Generate, number: int) -> Iterator[str]:
+def pieces(
+    run: Opened, known: "Tokenizer", prompt: list[int], options: Generate, number: int, lost: list[int]
+) -> Iterator[str]:
     """What a model goes on with, piece by piece: what is written is not taken back.
 
     Args:
@@ -103,12 +115,13 @@ def pieces(run: Opened, known: "Tokenizer", prompt: list[int], options: Generate
         prompt: The tokens to go on with.
         options: How many tokens follow, and how they are chosen.
         number: Which of several texts: each has choices of its own.
+        lost: To this the number is added where the model's answer is not finite: there the text ends.
     """
     from stepax.text.generation import stream
 
     key = jax.random.fold_in(jax.random.key(options.seed), number)
     chunks = stream(
-        run.built.module,
+        Ordinary(run.built.module),
         run.state.params,
         np.array([prompt]),
         options.length,
@@ -116,14 +129,24 @@ def pieces(run: Opened, known: "Tokenizer", prompt: list[int], options: Generate
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
+        end=PADDING,
     )
-    tokens, written = [*prompt], known.decode(prompt)
+    # Of what is settled the last token alone is decoded again, as words have a blank between; all of it would take a
+    # time that grows with the square of the length.
+    tokens, written = [*prompt], len(known.decode(prompt))
     for chunk in chunks:
-        tokens += chunk[0].tolist()
-        if len(text := known.decode(tokens).rstrip(INCOMPLETE)) > len(written):
-            yield text[len(written) :]
-            written = text
-    yield known.decode(tokens)[len(written) :]
+        row = chunk[0].tolist()
+        tokens += [token for token in row if token != PADDING]
+        text = known.decode(tokens)
+        if len(whole := text.rstrip(INCOMPLETE)) > written:
+            yield whole[written:]
+            written = len(whole)
+        if whole == text:
+            tokens = tokens[-1:]
+            written = len(known.decode(tokens))
+        if PADDING in row:
+            lost.append(number)
+    yield known.decode(tokens)[written:]
 
 
 def _opened(text: Iterator[str]) -> Iterator[str]:

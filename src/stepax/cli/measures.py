@@ -13,7 +13,7 @@ import stepax as sx
 from stepax.cli.losses import LOSSES
 from stepax.cli.plan import Plan
 from stepax.cli.runs import Opened
-from stepax.cli.tokens import batch_of, vocabulary
+from stepax.cli.tokens import UNKNOWN, batch_of, vocabulary
 from stepax.data.dataset import Rows
 from stepax.typing import Array
 
@@ -57,8 +57,9 @@ def _of_text(run: Opened, rows: Rows) -> dict[str, Any]:
     loss = sx.evaluate(run.built.learner, run.state, rows, batch_size=size)["loss"]
     total = int(counted.sum())
     named = {"tokens": total, "loss": loss, "perplexity": _perplexity(loss)}
-    if _is_exact(run.plan):
-        text = vocabulary(subject.tokens or {}).decode(rows["y"][counted > 0])
+    tokens = rows["y"][counted > 0]
+    if _is_exact(run.plan, tokens):
+        text = vocabulary(subject.tokens or {}).decode(tokens)
         named["bits_per_character"] = bits_per_character(loss, len(text) / total)
     return named
 
@@ -70,9 +71,9 @@ def _perplexity(loss: float) -> float:
         return float(perplexity(loss))
 
 
-def _is_exact(plan: Plan) -> bool:
-    """Whether the text comes back from its tokens: words are written in small letters, with blanks between."""
-    return (plan.subject.tokens or {}).get("split") in ("characters", "byte_pairs")
+def _is_exact(plan: Plan, tokens: np.ndarray) -> bool:
+    """Whether the text comes back: words are in small letters with blanks between, and what is unknown is lost."""
+    return (plan.subject.tokens or {}).get("split") in ("characters", "byte_pairs") and not (tokens == UNKNOWN).any()
 
 
 def told(plan: Plan, row: Mapping[str, Any]) -> dict[str, Any]:

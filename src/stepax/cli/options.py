@@ -63,7 +63,8 @@ class Data:
         text: The column of a .csv table that holds texts, to predict their class, the target, from.
         encoding: How the characters of a text, or of a table with texts, are written as bytes.
         tokens: What texts are cut into, from the training rows alone.
-        vocabulary: The most tokens to know: the most frequent ones; the rest is unknown.
+        vocabulary: The most tokens to know: the most frequent ones; the rest is unknown. Of byte-pairs nothing is
+            unknown, and at least 258 are needed, with the 256 bytes.
         context: How many tokens a model sees: a language model before each token, and of the texts of a table their
             beginnings.
         test_fraction: Share of the rows held out for testing, for data without test rows of their own; of a text its
@@ -92,7 +93,9 @@ class Data:
     vocabulary: Annotated[int | None, shown("N", "all of them, and 1000 byte-pairs")] = None
     context: Annotated[int | None, shown("N", "64 for a text, for texts as the longest but at most 400")] = None
     test_fraction: Annotated[float | None, shown("FRACTION", "0.2, and 0.1 for a text")] = None
-    validation: Annotated[float | None, shown("FRACTION", "0.1, and 0 for fewer than 100 rows")] = None
+    validation: Annotated[
+        float | None, shown("FRACTION", "0.1, and 0 for fewer than 100 rows, or characters of a text")
+    ] = None
     class_weights: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     standardize: Annotated[
         Switch | None, shown("yes|no", "yes for tables, no for images, texts and the perceptron")
@@ -154,7 +157,8 @@ class Optimization:
         schedule: How the learning rate falls over the training: not at all, along half a cosine or a line to 0, or
             exponentially to a hundredth.
         warmup: Share of all steps in which the rate first rises to its height.
-        batch_size: Examples a step, or "full" for all of them; of a text pieces as long as the context.
+        batch_size: Examples a step, or "full" for all of them; of a text pieces as long as the context. Processes share
+            them equally: where there are several the default is rounded up.
         epochs: How many times to go through the training rows; of a text, whose pieces are drawn at random, 200 steps
             count as an epoch.
         patience: Stop after so many epochs in which the validation loss did not improve, and keep the best parameters.

@@ -4,6 +4,7 @@ import pathlib
 from dataclasses import asdict, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from stepax.checks import check_count, check_patience
@@ -81,13 +82,38 @@ def plan(wanted: options.Train, subject: Subject, rows: Rows) -> Plan:
     network = _network(wanted, subject)
     made = Plan(subject, network, _course(wanted, subject, network, rows))
     train, _ = held_out(made, rows)
+    course = _shared(made.course, wanted.optimization.batch_size, len(train["y"]))
     if network.standardize and subject.kind == "numbers":
         mean, scale = standardization(train["y"])
         network = replace(network, target_scaling=(mean.tolist(), scale.tolist()))
-    size = made.course.batch_size or len(train["y"])
+    size = course.batch_size or len(train["y"])
     length = STEPS if subject.form == "text" else -(-len(train["y"]) // size)
-    steps = made.course.epochs * length
-    return replace(made, network=network, course=replace(made.course, steps=steps))
+    steps = course.epochs * length
+    return replace(made, network=network, course=replace(course, steps=steps))
+
+
+def _shared(course: Course, asked: int | str | None, rows: int) -> Course:
+    """The course with batches of which every device of several processes has an equal share.
+
+    Args:
+        course: The course.
+        asked: The batch size that was asked for: it is refused where another one would be rounded.
+        rows: How many rows are learnt from.
+    """
+    devices = jax.device_count() if jax.process_count() > 1 else 1
+    size = min(course.batch_size or rows, rows)
+    if size % devices == 0:
+        return course
+    most = rows // devices * devices
+    if not most:
+        raise ValueError(f"--processes: {devices} devices cannot share {rows} training rows: expected fewer processes")
+    fitting = min(-(-size // devices) * devices, most)
+    if asked is not None:
+        raise ValueError(
+            f"--batch-size: {devices} devices of {jax.process_count()} processes cannot share {size} examples equally: "
+            f"expected a multiple of {devices}, such as {fitting}"
+        )
+    return replace(course, batch_size=fitting)
 
 
 def _with_tokens(wanted: options.Train, subject: Subject, train: Rows) -> Subject:

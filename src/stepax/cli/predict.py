@@ -10,7 +10,7 @@ from rich.table import Table
 
 import stepax as sx
 from stepax.checks import check_count
-from stepax.cli.console import ERR, OUT, program, warn
+from stepax.cli.console import ERR, OUT, program
 from stepax.cli.finite import note_outputs
 from stepax.cli.losses import probabilities
 from stepax.cli.options import Predict
@@ -18,7 +18,7 @@ from stepax.cli.plan import Plan, Subject
 from stepax.cli.reading import as_options, without_advice
 from stepax.cli.runs import open_run
 from stepax.cli.texts import objects, read_file
-from stepax.cli.tokens import encoded
+from stepax.cli.tokens import encoded, note_lost
 from stepax.data.inputs import Inputs, read_inputs
 
 __all__ = ["answers", "main"]
@@ -73,9 +73,7 @@ def _inputs(options: Predict, subject: Subject) -> Inputs:
     except ValueError as error:
         raise ValueError(without_advice(str(error))) from error
     found = encoded(subject, {"x": objects(texts)})
-    if found.cut:
-        count = f"{found.cut:,} of {len(texts):,} texts are" if len(texts) > 1 else "the text is"
-        warn(f"{count} longer than the {subject.shape[0]} tokens that the model sees, and cut")
+    note_lost(subject, found)
     return Inputs(found.rows["x"], texts)
 
 

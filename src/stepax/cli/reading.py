@@ -20,6 +20,17 @@ ARGUMENT = re.compile(
     rf"^{NAME}(?=: )|(?<![\w/-]){NAME.replace('|text', '')}(?= is )|(?<![\w/-]){NAME}=(?:True\b)?( ?)"
 )
 
+SAID = {
+    "size=(height, width)": "--size HEIGHT WIDTH",
+    "; --encoding on the command line": "",
+    ", or read its texts by data.labelled_texts": ", or --text COLUMN to learn from its texts",
+    ", or a .txt file for data.text": ", or a .txt file",
+}
+"""What else is told in other words."""
+
+OPTION = re.compile("--(columns|drop|encoding|size|target|task|test-fraction|text): ")
+ADVICE = re.compile("; (?:pass|change it, or|add rows,|for a text in another encoding) ")
+
 
 def names() -> tuple[str, ...]:
     """The names of all data that there are by name, texts too."""
@@ -52,14 +63,15 @@ def in_options(text: str) -> str:
     >>> in_options("pass size=(height, width) to resize all")
     'pass --size HEIGHT WIDTH to resize all'
     """
-    text = text.replace("size=(height, width)", "--size HEIGHT WIDTH").replace("; --encoding on the command line", "")
+    for said, told in SAID.items():
+        text = text.replace(said, told)
     text = re.sub(r"\b(size|columns|drop)=\(([^()]*?),?\)", lambda m: f"{m[1]}={m[2].replace(',', '')}", text)
     return ARGUMENT.sub(_option, text)
 
 
 def without_advice(text: str) -> str:
-    """What is wrong with data, without the options of a training that would help."""
-    return re.split("; (?:pass|for a text in another encoding) ", text.removeprefix("--columns: "))[0]
+    """What is wrong with data, without the options of a training: the one that it is about, and those that help."""
+    return ADVICE.split(text[found.end() :] if (found := OPTION.match(text)) else text)[0]
 
 
 def _option(found: re.Match[str]) -> str:

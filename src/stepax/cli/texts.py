@@ -121,7 +121,7 @@ def read_file(path: pathlib.Path, column: str | None, encoding: str) -> tuple[st
         return tuple(line for line in data.text(path, encoding).split("\n") if line.strip())
     if path.suffix.lower() != ".csv":
         raise ValueError(f"{path} is no kind of file with texts: expected .csv, or .txt with a text on each line")
-    table = read_table(path, "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+    table = read_table(path, encoding)
     if column is None:
         if len(table.names) > 1:
             raise ValueError(f"{path} has {len(table.names)} columns: expected one, of texts")

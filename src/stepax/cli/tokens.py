@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from stepax.checks import check_count
+from stepax.cli.console import warn
 from stepax.cli.texts import Form, text_of
 from stepax.data.dataset import Rows
 from stepax.record import RunError
@@ -14,13 +15,13 @@ if TYPE_CHECKING:  # where there are no texts, nothing of them is imported
     from stepax.cli.plan import Subject
     from stepax.text import Tokenizer
 
-__all__ = ["Encoded", "Fitted", "as_rows", "batch_of", "encoded", "fitted", "vocabulary"]
+__all__ = ["Encoded", "Fitted", "as_rows", "batch_of", "encoded", "fitted", "note_lost", "vocabulary"]
 
 TOKENS = {"text": "characters", "texts": "words"}
 CONTEXT, LONGEST, BYTE_PAIRS = 64, 400, 1000
 """The context of a language model, the most of texts with classes, and how many byte pairs there are, by default."""
 
-UNKNOWN = 1
+PADDING, UNKNOWN = 0, 1
 LARGEST = 1 << 22
 """Numbers of a model's output that are made at once where a text is measured."""
 
@@ -120,12 +121,23 @@ def batch_of(subject: "Subject", outputs: int) -> int:
     return max(1, min(256, LARGEST // (subject.shape[0] * outputs)))
 
 
+def note_lost(subject: "Subject", found: Encoded) -> None:
+    """Warns of what a model does not see of texts: what is cut off, and what its vocabulary lacks."""
+    count = len(found.rows["x"])
+    if found.cut:
+        which = f"{found.cut:,} of {count:,} texts are" if count > 1 else "the text is"
+        warn(f"{which} longer than the {subject.shape[0]} tokens that the model sees, and cut")
+    if found.unknown:
+        share = f"{found.unknown / found.total:.1%} of {found.total:,} tokens"
+        warn(f"{share} are unknown to the model")
+
+
 def as_rows(subject: "Subject", rows: Rows) -> Rows:
     """Rows as the model of a subject takes them: texts in tokens, anything else, and no text at all, as it is."""
     return rows if subject.form == "rows" or not len(rows["x"]) else encoded(subject, rows).rows
 
 
-def encoded(subject: "Subject", rows: Rows) -> Encoded:
+def encoded(subject: "Subject", rows: Rows, what: str = "the text", advice: str = "") -> Encoded:
     """Brings texts into arrays.
 
     Of texts with classes what is beyond the context is cut off; one without any token counts as an unknown one.
@@ -133,9 +145,11 @@ def encoded(subject: "Subject", rows: Rows) -> Encoded:
     Args:
         subject: What is learnt from, with vocabulary and context.
         rows: Texts as :mod:`stepax.cli.texts` reads them; other fields than ``x`` and ``y`` are kept.
+        what: What a text to go on with is called in a message.
+        advice: How that message ends.
 
     Raises:
-        ValueError: A text has fewer than two tokens, so that none follows another.
+        ValueError: A text to go on with has fewer than two tokens, so that none follows another.
     """
     from stepax import text
 
@@ -145,7 +159,7 @@ def encoded(subject: "Subject", rows: Rows) -> Encoded:
     if subject.form == "text":
         (stream,) = found
         if total < 2:
-            raise ValueError("expected at least two tokens in every part of a text, one to follow the other, got one")
+            raise ValueError(f"{what} has one token only: expected at least two, one to follow the other{advice}")
         return Encoded(text.windows(stream, context), stream, 0, unknown, total)
     x = text.padded([row[:context] for row in found], context)
     return Encoded({**rows, "x": x}, None, sum(len(row) > context for row in found), unknown, total)

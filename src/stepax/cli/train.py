@@ -100,7 +100,7 @@ def _prepared(made: Plan, dataset: Dataset) -> _Ready:
     rows: dict[str, Any] = {**found, "test": dataset.test}
     parts = {name: part and Part(len(part["x"])) for name, part in rows.items()}
     if made.subject.form != "rows":
-        texts = {name: encoded(made.subject, part) for name, part in rows.items() if part and len(part["x"])}
+        texts = {name: _in_tokens(made, name, part) for name, part in rows.items() if part and len(part["x"])}
         parts |= {name: Part(_count(text), text.cut, text.unknown / text.total) for name, text in texts.items()}
         rows |= {name: text.rows for name, text in texts.items()}
         if made.subject.form == "text":
@@ -108,6 +108,13 @@ def _prepared(made: Plan, dataset: Dataset) -> _Ready:
     built = build(made, input_scaling(made, rows["training"]["x"]) if made.network.standardize else None)
     needed = sx.estimate(built.learner, rows["training"], made.course.batch_size)
     return _Ready(rows["training"], rows["validation"], rows["test"], parts, built, needed)
+
+
+def _in_tokens(made: Plan, name: str, part: Rows) -> Encoded:
+    """A part of the texts; where it is too short the message names the option that says how long it is."""
+    option = {"validation": "--validation", "test": "--test-fraction"}.get(name)
+    advice = f"; a larger {option} makes it longer, and {option} 0 goes without it" if option else ""
+    return encoded(made.subject, part, f"the {name} part of {made.subject.name}", advice)
 
 
 def _count(text: Encoded) -> int:

@@ -99,7 +99,8 @@ def load(
         _refuse(given, {"task", "test_fraction"}, path)
         return read_npz(path, test_fraction, task)
     raise ValueError(
-        f"{path} is no kind of file that is read here: expected .csv, .npz or a folder of class folders of images"
+        f"{path} is no kind of file that is read here: expected .csv, .npz or a folder of class folders of images, "
+        "or a .txt file for data.text"
     )
 
 

@@ -1,7 +1,10 @@
 """Tables from CSV files: numeric columns and one named target."""
 
 import csv
+import io
+import itertools
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +17,15 @@ from stepax.data.split import split
 from stepax.data.targets import as_float32, encode
 
 __all__ = ["Table", "numbers", "read_csv", "read_table"]
+
+MARK = "\ufeff"
+"""The byte-order mark that spreadsheets write, which would become part of the first name."""
+
+# A cell in quotes, and a quote that is still open, where a cell begins.
+QUOTED, OPEN = re.compile(r'(^|[,;\t]) *"(?:[^"]|"")*"'), re.compile(r'(?:^|[,;\t]) *"')
+
+LONGEST = 100
+"""Lines of a header at most."""
 
 
 class Table(NamedTuple):
@@ -62,7 +74,7 @@ def read_csv(
     inputs = _inputs(path, table.names, target, columns, drop)
     cells = {name: [row[i] for row in table.rows] for i, name in enumerate(table.names)}
     goal = encode(_target(path, target, cells[target], table.lines), f"column {target!r} of {path}", task)
-    advice = "; pass drop= or columns= to leave the column out"
+    advice = "; pass drop= or columns= to leave the column out, or read its texts by data.labelled_texts"
     x = np.stack([numbers(path, name, cells[name], table.lines, advice) for name in inputs], axis=1)
     train, test = split({"x": x, "y": goal.y}, test_fraction, goal.classes)
     return Dataset(train, test, path.stem, goal.task, goal.classes, inputs)
@@ -86,22 +98,21 @@ def _inputs(
     return inputs
 
 
-def read_table(path: Path, encoding: str = "utf-8-sig") -> Table:
+def read_table(path: Path, encoding: str = "utf-8") -> Table:
     """The cells of a CSV file, without blanks around them.
 
-    Semicolons or tabs separate them where the header has no commas.
+    Semicolons or tabs separate them where the header has no commas, but for those in quotes. A byte-order mark at the
+    beginning is dropped.
 
     Args:
         path: The file.
-        encoding: How its bytes stand for characters. That of the default is UTF-8 without the byte-order mark that
-            spreadsheets write, which would become part of the first name.
+        encoding: How its bytes stand for characters.
 
     Raises:
         ValueError: It is no table with a name for each column and a cell for each name; the message says where.
     """
-    rows, lines = _cells(path, ",", encoding)
-    if rows and len(rows[0]) == 1:
-        rows, lines = next((_cells(path, mark, encoding) for mark in ";\t" if mark in rows[0][0]), (rows, lines))
+    text = _content(path, encoding)
+    rows, lines = _cells(path, text, _delimiter(text))
     if len(rows) < 2:
         raise ValueError(
             f"{path} has {'a header and no rows' if rows else 'no lines'}: expected a header and at least one row"
@@ -110,22 +121,42 @@ def read_table(path: Path, encoding: str = "utf-8-sig") -> Table:
     return Table(tuple(rows[0]), rows[1:], lines[1:])
 
 
-def _cells(path: Path, delimiter: str, encoding: str) -> tuple[list[list[str]], list[int]]:
+def _content(path: Path, encoding: str) -> str:
+    """The text of a file, with the ends of its lines as they are."""
+    try:
+        return path.read_bytes().decode(encoding).removeprefix(MARK)
+    except UnicodeDecodeError as error:
+        name = "UTF-8" if encoding == "utf-8" else encoding
+        raise ValueError(f"{path} is not {name} text ({error}): save it with this encoding") from error
+
+
+def _delimiter(text: str) -> str:
+    """What separates the names in the header, outside of quotes."""
+    header = ""
+    for line in itertools.islice(io.StringIO(text, newline=""), LONGEST):
+        if not header and not line.strip("\r\n"):
+            continue
+        header = QUOTED.sub(r"\1", header + line)
+        if not OPEN.search(header):  # else the header goes on
+            break
+    return next((mark for mark in ",;\t" if mark in header), ",")
+
+
+def _cells(path: Path, text: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
     """The cells of every row that has any, and the line where each row ends."""
     rows, lines = [], []
-    with path.open(newline="", encoding=encoding) as file:
-        # strict: a quote that is never closed would otherwise swallow the rest of the file into one cell.
-        reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
-        try:
-            for row in reader:
-                if row:
-                    rows.append([cell.strip() for cell in row])
-                    lines.append(reader.line_num)
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: not a CSV table ({error})") from error
-        except UnicodeDecodeError as error:
-            name = "UTF-8" if encoding == "utf-8-sig" else encoding
-            raise ValueError(f"{path} is not {name} text ({error}): save it with this encoding") from error
+    # strict: a quote that is never closed would otherwise swallow the rest of the file into one cell.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
+    limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a long text is no damage
+    try:
+        for row in reader:
+            if row:
+                rows.append([cell.strip() for cell in row])
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: not a CSV table ({error})") from error
+    finally:
+        csv.field_size_limit(limit)
     return rows, lines
 
 

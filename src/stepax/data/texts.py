@@ -87,17 +87,17 @@ def labelled_texts(
         encoding: How the file's bytes stand for characters.
 
     Returns:
-        The texts and their labels, in the order of the file; ``split`` holds some of them out.
+        The texts and their labels, in the order of the file; ``split`` holds some of them out. There may be one class
+        only, which is enough to measure a model.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is no such table in this encoding; a column is not there; a text or a class is empty, or all
-            have one class. The message says where.
+        ValueError: It is no such table in this encoding; a column is not there; a text or a class is empty. The
+            message says where.
     """
     path = Path(path).expanduser()
     _decoded(path, path.read_bytes(), encoding)  # says where the bytes are wrong
-    # utf-8-sig drops a byte-order mark, where there is one, which would become part of the first name.
-    table = read_table(path, "utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding)
+    table = read_table(path, encoding)
     for argument, name in {"text": text, "target": target}.items():
         if name not in table.names:
             raise ValueError(f"{argument}: {path} has no column {nearest(name, table.names)}")
@@ -109,13 +109,15 @@ def labelled_texts(
             line = table.lines[cells.index("")]
             raise ValueError(f"{path}, line {line}: column {name!r} is empty: expected something in every row")
     labels, _, classes = encode(_names(columns[target]), f"column {target!r} of {path}", "classification")
-    if classes is None or len(classes) < 2:
-        raise ValueError(f"target: column {target!r} of {path} holds {columns[target][0]!r} only: expected two classes")
-    return Sentences(tuple(columns[text]), labels, classes, path.stem)
+    return Sentences(tuple(columns[text]), labels, classes or (), path.stem)
 
 
 def _names(cells: list[str]) -> np.ndarray:
-    """The classes ``[n]``: integers where every cell is one, else text."""
-    if all(cell.removeprefix("-").isdecimal() and len(cell) <= DIGITS for cell in cells):
+    """The classes ``[n]``: integers where every cell is one as Python writes it, so that 01 is not 1, else text."""
+    if all(len(cell) <= DIGITS and _is_integer(cell) for cell in cells):
         return np.array([int(cell) for cell in cells])
     return np.array(cells)
+
+
+def _is_integer(cell: str) -> bool:
+    return cell.removeprefix("-").isdecimal() and str(int(cell)) == cell

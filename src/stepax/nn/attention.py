@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import linen
 from jax import lax
@@ -117,15 +118,17 @@ class Attention(linen.Module):
             places: For ``rotation``, ``[batch, time]``; ``None``: counted over the real ones.
 
         Returns:
-            What ``__call__`` gives for these places of the whole sequences; and the cache with them.
+            What ``__call__`` gives for these places of the whole sequences; and the cache with them. Where ``at`` is
+            traced and there is no room, NaN, and the cache as it was.
 
         Raises:
-            ValueError: Attention is not causal, or as in ``__call__``.
+            ValueError: Attention is not causal, the cache has no room for so many places, or as in ``__call__``.
         """
         check_sequences(x)
         if not self.causal:
             raise ValueError("causal: what was read before would have to see what comes next; expected causal=True")
         time, context = x.shape[1], cache.key.shape[2]
+        _check_room(at, time, context)
         if places is None and self.rotation is not None:
             places = lax.dynamic_slice_in_dim(places_of(real), at, time, 1)
         earlier = jnp.arange(context)[None] <= at + jnp.arange(time)[:, None]
@@ -144,7 +147,8 @@ class Attention(linen.Module):
             )
             return _attend(self, query, pair, False, mask=seen)
 
-        return self._run(x, False, places, attend), longer
+        y = self._run(x, False, places, attend)
+        return jnp.where(at + time <= context, y, jnp.nan), longer
 
     @linen.compact
     def _run(self, x: Array, train: bool, places: Any, attend: Callable[[Array, KeyValue], Array]) -> Array:
@@ -239,6 +243,13 @@ class CrossAttention(linen.Module):
         return Dropout(self.dropout, deterministic=not train, name="dropout")(y)
 
 
+def _check_room(at: Array | int, time: int, context: int) -> None:
+    """Refuse more places than a cache has left, as far as that is known."""
+    used = 0 if isinstance(at, jax.core.Tracer) else int(at)
+    if used + time > context:
+        raise ValueError(f"at: the cache has {context} places, of which {used} are used, and no room for {time} more")
+
+
 def _written(cache: KeyValue, new: KeyValue, at: Array | int) -> KeyValue:
     """A cache with what is new from place ``at`` on, both ``[batch, heads, time, width of a head]``."""
     return KeyValue(*(lax.dynamic_update_slice_in_dim(c, n, at, 2) for c, n in zip(cache, new, strict=True)))
@@ -248,7 +259,7 @@ def _attend(module: Attention | CrossAttention, query: Array, pair: KeyValue, tr
     """Attention, with dropout of the weights; these are kept where somebody asks for them."""
     if module.is_mutable_collection(COLLECTION) and not module.is_initializing():
         module.sow(COLLECTION, "weights", attention_weights(query, pair.key, **how))
-    check_dropout(module.attention_dropout)
+    check_dropout(module.attention_dropout, "attention_dropout")
     drop = Dropout(module.attention_dropout, deterministic=not train, name="dropout_weights") if train else None
     return attention(query, *pair, **how, drop=drop)
 

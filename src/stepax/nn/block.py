@@ -110,7 +110,25 @@ class Block(linen.Module):
         memory: Array | KeyValue | None = None,
         memory_mask: Array | None = None,
     ) -> tuple[Array, KeyValue]:
-        """What comes next in sequences that were read before: arguments and result are :meth:`Attention.extend`'s."""
+        """What comes next in sequences that were read before.
+
+        Args:
+            x: ``[batch, time, width]``.
+            cache: As in :meth:`Attention.extend`.
+            at: Likewise.
+            real: Likewise.
+            places: Likewise.
+            memory: As in a call.
+            memory_mask: Likewise.
+
+        Returns:
+            What ``__call__`` gives for these places of the whole sequences, and the cache with them; where ``at`` is
+            traced and there is no room, NaN, and the cache as it was.
+
+        Raises:
+            TypeError: As in ``__call__``.
+            ValueError: As in :meth:`Attention.extend`, or as in ``__call__``.
+        """
         longer = cache
 
         def part(attention: Attention, h: Array) -> Array:

@@ -50,7 +50,7 @@ class Layers(linen.Module):
             check_count(setting, size)
         check_count("layers", self.layers, 0)
         check_dropout(self.dropout)
-        check_dropout(self.attention_dropout)
+        check_dropout(self.attention_dropout, "attention_dropout")
         check_positions(self.positions)
         check_stack(self.stack)
         axes = "[batch, time, inputs]" if self.vocabulary is None else "[batch, time]"
@@ -73,7 +73,8 @@ class Layers(linen.Module):
         else:
             x = embed(self.param("tokens", self.embedding_init, (self.vocabulary, self.features)), x)
         if self.positions.embedding is not None:
-            table = self.positions.embedding(self.param, self.context, self.features)
+            # Waves come in the default precision, and would take the whole model there.
+            table = self.positions.embedding(self.param, self.context, self.features).astype(x.dtype)
             if places is None:
                 x = x + every_row(table[: x.shape[1]].reshape(-1), (x.shape[0],)).reshape(x.shape)
             else:

@@ -47,7 +47,6 @@ def unrolled() -> Stack:
     return Stack(run, tuple)
 
 
-@cache
 def scanned(*, remat: bool = False) -> Stack:
     """Layers as one ``jax.lax.scan``: the program, and the time to compile it, are those of one layer.
 
@@ -60,7 +59,12 @@ def scanned(*, remat: bool = False) -> Stack:
     Returns:
         The pair.
     """
+    return _scanned(bool(remat))
 
+
+# Kept by what was meant, however it was written: equal settings make equal models, which share programs.
+@cache
+def _scanned(remat: bool) -> Stack:
     def run(block: Callable[..., Any], layers: int, step: Callable[..., Any], x: Any, each: Any = None) -> Any:
         if not layers:
             return x, each

@@ -18,7 +18,7 @@ class Positions(NamedTuple):
 
     Attributes:
         embedding: ``(param, context, width) -> [context, width]``: a row for each place, which is added to what stands
-            there; ``param`` is the model's own ``self.param``.
+            there, in its precision; ``param`` is the model's own ``self.param``.
         rotation: ``(x, places) -> x``, for queries and keys ``[batch, time, heads, width]`` and whole numbers
             ``[batch, time]``, or ``[1, time]`` where they are the same for all.
     """
@@ -27,7 +27,6 @@ class Positions(NamedTuple):
     rotation: Callable[[Array, Array], Array] | None = None
 
 
-@cache
 def learned(init: Any = linen.initializers.normal(0.02)) -> Positions:  # noqa: B008
     """A parameter ``places`` ``[context, width]``, whose rows are added.
 
@@ -37,14 +36,18 @@ def learned(init: Any = linen.initializers.normal(0.02)) -> Positions:  # noqa: 
     Returns:
         The pair.
     """
+    return _learned(init)
 
+
+# Kept by what was meant, however it was written: equal settings make equal models, which share programs.
+@cache
+def _learned(init: Any) -> Positions:
     def embedding(param: Callable[..., Array], context: int, width: int) -> Array:
         return param("places", init, (context, width))
 
     return Positions(embedding)
 
 
-@cache
 def sinusoidal(period: float = 10_000.0) -> Positions:
     r"""Waves that are added: at place :math:`t`, :math:`\sin(t / P^{2i/w})` and the cosine of the same, side by side.
 
@@ -63,7 +66,11 @@ def sinusoidal(period: float = 10_000.0) -> Positions:
         Vaswani et al., Attention is all you need, 2017, arXiv:1706.03762.
     """
     _check_period(period)
+    return _sinusoidal(float(period))
 
+
+@cache
+def _sinusoidal(period: float) -> Positions:
     def embedding(param: Callable[..., Array], context: int, width: int) -> Array:
         del param
         pairs = -(-width // 2)
@@ -74,7 +81,6 @@ def sinusoidal(period: float = 10_000.0) -> Positions:
     return Positions(embedding)
 
 
-@cache
 def rotary(period: float = 10_000.0) -> Positions:
     r"""Queries and keys are turned by an angle that grows with the place: their product then depends on distance only.
 
@@ -94,7 +100,11 @@ def rotary(period: float = 10_000.0) -> Positions:
         Su et al., RoFormer: Enhanced Transformer with rotary position embedding, 2021, arXiv:2104.09864.
     """
     _check_period(period)
+    return _rotary(float(period))
 
+
+@cache
+def _rotary(period: float) -> Positions:
     def rotation(x: Array, places: Array) -> Array:
         width = x.shape[-1]
         if width % 2:

@@ -187,6 +187,8 @@ class Decoder(Layers):
 
     def _beside(self, state: Reading) -> Tree:
         """What each layer has of the state: its cache, and its keys and values of the memory."""
+        if not self.layers:
+            return state.caches
         if isinstance(state.caches, KeyValue):
             return state.caches, state.memory
         memory = state.memory or (None,) * self.layers
@@ -241,6 +243,8 @@ class Transformer(linen.Module):
 
     def setup(self) -> None:
         """The two parts, each with the settings of the whole."""
+        check_count("source", self.source)
+        check_count("target", self.target)
         own = {"source", "target", "padding", "parent", "name"}
         settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in own}
         self.encoder = Encoder(self.source, **settings)
@@ -260,14 +264,18 @@ class Transformer(linen.Module):
 
         Raises:
             TypeError: ``x`` is no such dict; or as in :class:`Decoder`.
-            ValueError: As in :class:`Decoder`.
+            ValueError: There are not as many targets as sources; or as in :class:`Decoder`.
         """
         if not isinstance(x, Mapping) or set(x) != {"source", "target"}:
             got = sorted(x) if isinstance(x, Mapping) else type(x).__name__
             raise TypeError(f'x: expected a dict with "source" and "target", got {got}')
-        self.decoder.check("target", x["target"], None)
-        memory, mask = self._memory(x["source"], train)
-        return self.decoder(x["target"], train, memory=memory, memory_mask=mask)
+        source, target = x["source"], x["target"]
+        self.encoder.check("source", source, None)
+        self.decoder.check("target", target, None)
+        if source.shape[0] != target.shape[0]:
+            raise ValueError(f"x: {source.shape[0]} sources, but {target.shape[0]} targets: expected as many")
+        memory, mask = self._memory(source, train)
+        return self.decoder(target, train, memory=memory, memory_mask=mask)
 
     def encode(self, source: Array) -> Reading:
         """Reads the source.

@@ -12,10 +12,13 @@ from jax import lax
 from stepax.checks import check_count
 from stepax.compile import jit
 from stepax.targets import at_least_float32, host_values
+from stepax.text.answers import check_answers
 from stepax.text.tokens import BEGIN, END, PADDING
 from stepax.typing import Array, Tree
 
 __all__ = ["beam_search", "greedy"]
+
+BLAME = "source", "tokens of its vocabulary, and parameters that are finite"
 
 Extend = Callable[[Array, Tree], tuple[Array, Tree]]
 
@@ -24,8 +27,9 @@ def greedy(module: Any, params: Tree, source: Any, length: int, begin: int = BEG
     """Translates by taking the likeliest token at each step; one compiled program, which ends when all rows have.
 
     Args:
-        module: One that translates: with ``encode(source)``, ``extend(tokens, state)`` and ``context``, such as
-            :class:`stepax.text.LSTMTranslator` and :class:`stepax.nn.Transformer`.
+        module: One that translates: with ``encode(source)``, ``extend(tokens, state)``, and ``context`` where a
+            state holds so many tokens at most, such as :class:`stepax.text.LSTMTranslator` and
+            :class:`stepax.nn.Transformer`.
         params: Its parameters.
         source: Tokens ``[batch, source]``; 0 is padding.
         length: The most tokens of a translation, its end among them.
@@ -43,7 +47,7 @@ def greedy(module: Any, params: Tree, source: Any, length: int, begin: int = BEG
     """
     source = _checked(module, source, length, begin, end)
     tokens, broken = _greedy(module, int(length), int(begin), int(end))(params, source)
-    _check_answer(broken)
+    check_answers(broken, *BLAME)
     return tokens
 
 
@@ -128,7 +132,7 @@ def beam_search(
         raise ValueError(f"penalty: expected a number of at least 0, got {penalty}")
     program = _beam_search(module, int(length), int(beams), int(begin), int(end))
     tokens, scores = program(params, source, np.float32(penalty))
-    _check_answer(jnp.isnan(scores).any(-1))
+    check_answers(jnp.isnan(scores).any(-1), *BLAME)
     return tokens, scores
 
 
@@ -260,10 +264,12 @@ def _checked(module: Any, source: Any, length: Any, begin: Any, end: Any) -> Arr
     if not all(hasattr(module, name) for name in ("apply", "encode", "extend")):
         raise TypeError(f"module: expected one with the methods encode and extend, got {type(module).__name__}")
     check_count("length", length)
-    if module.context is not None and length > module.context:
-        raise ValueError(f"length: expected at most {module.context}, the module's context, got {length}")
+    context = getattr(module, "context", None)
+    if context is not None and length > context:
+        raise ValueError(f"length: expected at most {context}, the module's context, got {length}")
     for name, token in (("begin", begin), ("end", end)):
         check_count(name, token)
+    source = source if hasattr(source, "dtype") else np.asarray(source)
     if jnp.ndim(source) != 2 or 0 in source.shape:
         raise ValueError(f"source: expected tokens of shape [batch, source], at least one, got {jnp.shape(source)}")
     if not jnp.issubdtype(source.dtype, jnp.integer):
@@ -283,12 +289,3 @@ def _check_vocabulary(extend: Extend, rows: int, state: Tree, begin: int, end: i
             raise ValueError(
                 f"{name}: expected a token of the vocabulary, from 1 to {logits.shape[-1] - 1}, got {token}"
             )
-
-
-def _check_answer(broken: Array) -> None:
-    rows = host_values(broken)
-    if rows is not None and rows.any():
-        raise ValueError(
-            f"source: the model answers NaN for {rows.sum()} of {len(rows)} rows, the first row {rows.argmax()}: "
-            "expected tokens of its vocabulary, and parameters that are finite"
-        )

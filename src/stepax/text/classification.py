@@ -62,11 +62,12 @@ class TextCNN(linen.Module):
             ValueError: A size is below 1, there are no windows, a dropout is not in [0, 1), or ``tokens`` have another
                 shape.
         """
+        _check_counts(self, "vocabulary", "classes", "features", "maps")
         windows = check_widths("windows", self.windows)
         if not windows:
             raise ValueError("windows: expected at least one, such as (3, 4, 5), got none")
-        check_count("maps", self.maps)
         check_dropout(self.dropout)
+        check_dropout(self.dropout_in, "dropout_in")
         mask = _real(tokens)
         x = _Vectors(self.vocabulary, self.features, self.dropout_in, self.embedding_init, name="tokens")(tokens, train)
         kernels = [
@@ -121,6 +122,8 @@ class TextLSTM(linen.Module):
             TypeError: ``tokens`` or a size are no whole numbers, or ``pooling`` is no function.
             ValueError: A size is below 1, ``dropout`` is not in [0, 1), or ``tokens`` have another shape.
         """
+        _check_counts(self, "vocabulary", "classes", "features", "width", "layers")
+        check_dropout(self.dropout)
         if self.pooling is not None:
             check_function("pooling", self.pooling)
         mask = _real(tokens)
@@ -174,6 +177,7 @@ class TextTransformer(linen.Module):
             ValueError: A size is too small, ``heads`` do not divide ``features``, ``dropout`` is not in [0, 1), or
                 ``tokens`` have another shape or are longer than ``context``.
         """
+        _check_counts(self, "classes")
         mask = _real(tokens)
         encoder = Encoder(
             self.vocabulary,
@@ -201,11 +205,13 @@ class _Vectors(linen.Module):
 
     @linen.compact
     def __call__(self, tokens: Array, train: bool) -> Array:
-        check_count("vocabulary", self.vocabulary)
-        check_count("features", self.features)
-        check_dropout(self.dropout)
         x = embed(self.param("table", self.embedding_init, (self.vocabulary, self.features)), tokens)
         return Dropout(self.dropout, deterministic=not train, name="dropout")(x)
+
+
+def _check_counts(module: Any, *names: str) -> None:
+    for name in names:
+        check_count(name, getattr(module, name))
 
 
 def _real(tokens: Array) -> Array:

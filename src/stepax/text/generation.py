@@ -19,12 +19,15 @@ from jax import lax
 from stepax.checks import check_count, check_key
 from stepax.compile import jit, signature
 from stepax.keys import fold_in
-from stepax.text.prompt import prepared_prompt
-from stepax.text.sampling import Choice, checked, chosen
+from stepax.text.answers import check_answers
+from stepax.text.prompt import check_end, filled, prepared_prompt
+from stepax.text.sampling import Choice, checked, chosen, knobs
 from stepax.text.tokens import PADDING
 from stepax.typing import Array, Key, Tree
 
 __all__ = ["generate", "stream"]
+
+BLAME = "params", "parameters that are finite"
 
 
 def generate(
@@ -42,8 +45,8 @@ def generate(
 ) -> Array:
     """Continues texts by a number of tokens, each drawn as in :func:`stepax.text.sample`.
 
-    The whole is one compiled program, which keeps what the module has read. It compiles anew for another module, shape
-    of the prompt, ``length``, ``top_k`` or ``end``; another temperature above 0 or another ``top_p`` needs no compile.
+    The whole is one compiled program, which keeps what the module has read; a call waits for its end. It compiles anew
+    for another module, shape of the prompt, ``length``, ``top_k`` or ``end``, not for another temperature or ``top_p``.
 
     What a module's ``context`` cannot hold is forgotten: of a longer prompt its last ``context`` tokens are read, and
     when the context is full, its last half is read anew, and the text goes on from there. In a batch this happens to
@@ -71,10 +74,12 @@ def generate(
             typed key.
         ValueError: The prompt is empty or hidden by its mask, holds tokens outside the vocabulary, or has another shape
             than the mask; ``length`` is below 1; ``temperature`` is negative; ``top_k`` is more than there are tokens;
-            ``top_p`` is not in (0, 1]; ``end`` is outside the vocabulary.
+            ``top_p`` is not in (0, 1]; ``end`` is outside the vocabulary; the model answers NaN.
     """
     plan, start = _prepared(module, params, prompt, length, key, temperature, top_k, top_p, mask, end)
-    return _whole(plan, length)(params, *start, key, _knobs(temperature, top_p))
+    tokens, broken = _whole(plan, length)(params, *start, key, knobs(temperature, top_p))
+    check_answers(broken, *BLAME)
+    return tokens
 
 
 def stream(
@@ -111,11 +116,12 @@ def stream(
 
     Raises:
         TypeError: As in ``generate``, when called; ``chunk`` is no whole number.
-        ValueError: Likewise; ``chunk`` is below 1.
+        ValueError: Likewise; ``chunk`` is below 1. That the model answers NaN is told by the iterator, in place of the
+            chunk.
     """
     check_count("chunk", chunk)
     plan, start = _prepared(module, params, prompt, length, key, temperature, top_k, top_p, mask, end)
-    return _chunks(plan, params, start, key, _knobs(temperature, top_p), length, min(chunk, length))
+    return _chunks(plan, params, start, key, knobs(temperature, top_p), length, chunk)
 
 
 class _Plan(NamedTuple):
@@ -136,6 +142,7 @@ class _Text(NamedTuple):
         real: Where ``recent`` is no padding, likewise; ``None`` where there is none.
         used: How many places of the context are taken.
         done: Which texts have ended, ``[batch]``.
+        broken: For which the model has answered NaN before, ``[batch]``.
     """
 
     state: Tree
@@ -144,6 +151,7 @@ class _Text(NamedTuple):
     real: Any
     used: Array
     done: Array
+    broken: Array
 
 
 def _prepared(
@@ -169,8 +177,7 @@ def _prepared(
     check_key(key)
     vocabulary = _vocabulary(module, signature(params))
     start = prepared_prompt(prompt, mask, vocabulary, getattr(module, "context", None))
-    if end is not None and not 0 <= end < vocabulary:
-        raise ValueError(f"end: expected a token from 0 to {vocabulary - 1}, got {end}")
+    check_end(end, vocabulary)
     return _Plan(module, checked(temperature, top_k, top_p, vocabulary), end), start
 
 
@@ -182,15 +189,12 @@ def _vocabulary(module: Any, like: Any) -> int:
     return jax.eval_shape(lambda *given: _extend(module, *given), params, token, state)[0].shape[-1]
 
 
-def _knobs(temperature: float, top_p: float | None) -> tuple[np.float32, np.float32]:
-    return np.float32(temperature), np.float32(1.0 if top_p is None else top_p)
-
-
 @lru_cache(maxsize=32)
-def _whole(plan: _Plan, length: int) -> Callable[..., Array]:
-    def whole(params: Tree, prompt: Array, real: Array | None, key: Key, knobs: tuple[Array, Array]) -> Array:
+def _whole(plan: _Plan, length: int) -> Callable[..., tuple[Array, Array]]:
+    def whole(params: Tree, prompt: Array, real: Array | None, key: Key, knobs: tuple[Array, Array]) -> Any:
         text = _begin(plan, params, prompt, real)
-        return _go_on(plan, length, params, text, key, knobs, jnp.int32(0), jnp.int32(length))[1]
+        text, tokens = _go_on(plan, length, params, text, key, knobs, jnp.int32(0), jnp.int32(length))
+        return tokens, text.broken
 
     return jit(whole)
 
@@ -210,6 +214,7 @@ def _chunks(
     for first in range(0, length, chunk):
         count = min(chunk, length - first)
         text, tokens = go_on(params, text, key, knobs, jnp.int32(first), jnp.int32(count))
+        check_answers(text.broken, *BLAME)
         yield np.asarray(tokens)[:, :count]
         if plan.end is not None and np.all(text.done):
             return
@@ -221,10 +226,10 @@ def _begin(plan: _Plan, params: Tree, prompt: Array, real: Array | None) -> _Tex
     state, context = module.start(batch), getattr(module, "context", None)
     if time > 1:
         _, state = _extend(module, params, prompt[:, :-1], state, None if real is None else real[:, :-1])
-    text = _Text(state, prompt[:, -1], None, None, jnp.int32(time - 1), jnp.zeros(batch, bool))
+    text = _Text(state, prompt[:, -1], None, None, jnp.int32(time - 1), *[jnp.zeros(batch, bool)] * 2)
     if context is None:
         return text
-    return text._replace(recent=_filled(prompt, context), real=None if real is None else _filled(real, context))
+    return text._replace(recent=filled(prompt, context), real=None if real is None else filled(real, context))
 
 
 def _go_on(
@@ -265,13 +270,14 @@ def _next(plan: _Plan, params: Tree, text: _Text, key: Key, knobs: tuple[Array, 
     """One token more."""
     logits, state = _extend(plan.module, params, text.token[:, None], text.state)
     token, done = chosen(plan.choice, logits[:, -1], key, *knobs), text.done
+    broken = text.broken | (~done & jnp.isnan(logits[:, -1]).any(-1))
     recent, used = text.recent, text.used + 1
     if recent is not None:
         recent = lax.dynamic_update_slice_in_dim(recent, text.token[:, None], text.used, axis=1)
     if plan.end is not None:
         token = jnp.where(done, PADDING, token)
         done = done | (token == plan.end)
-    return text._replace(state=state, token=token, recent=recent, used=used, done=done)
+    return text._replace(state=state, token=token, recent=recent, used=used, done=done, broken=broken)
 
 
 def _read_anew(plan: _Plan, params: Tree, text: _Text) -> _Text:
@@ -284,16 +290,10 @@ def _read_anew(plan: _Plan, params: Tree, text: _Text) -> _Text:
         _, state = _extend(plan.module, params, recent, state, real)
     return text._replace(
         state=state,
-        recent=_filled(recent, context),
-        real=None if real is None else _filled(real, context),
+        recent=filled(recent, context),
+        real=None if real is None else filled(real, context),
         used=jnp.full_like(text.used, half),
     )
-
-
-def _filled(array: Array, context: int) -> Array:
-    """Of the width of a context, by places that will be taken: true in a mask."""
-    rest = (0, 0), (0, context - array.shape[1])
-    return jnp.pad(array, rest, constant_values=array.dtype == bool)
 
 
 def _extend(module: Any, params: Tree, tokens: Array, state: Tree, mask: Array | None = None) -> tuple[Array, Tree]:

@@ -56,9 +56,9 @@ class LSTMLanguageModel(linen.Module):
         return self._read(tokens, None, train, mask)[0]
 
     def start(self, batch: int) -> Tree:
-        """The state before anything is read, for so many texts: zeros; needs no parameters."""
-        check_count("batch", batch)
-        zeros = jnp.zeros((batch, self.features), jnp.float32)
+        """The state before anything is read, for so many texts: zeros of the default precision; needs no parameters."""
+        check_count("batch", batch, 0)
+        zeros = jnp.zeros((batch, self.features))
         return tuple((zeros, zeros) for _ in range(self.layers))
 
     def extend(self, tokens: Array, state: Tree, mask: Array | None = None) -> tuple[Array, Tree]:

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["prepared_prompt"]
+from stepax.checks import check_count
+from stepax.typing import Array
+
+__all__ = ["check_end", "filled", "prepared_prompt"]
 
 
 def prepared_prompt(
@@ -65,3 +69,23 @@ def _checked_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     if hidden.any():
         raise ValueError(f"mask: expected a real token in every row, and row {hidden.argmax()} is hidden as a whole")
     return real.astype(bool)
+
+
+def check_end(end: int | None, vocabulary: int) -> None:
+    """Refuse a token that ends a text and is none.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is outside of the vocabulary.
+    """
+    if end is None:
+        return
+    check_count("end", end, 0)
+    if end >= vocabulary:
+        raise ValueError(f"end: expected a token from 0 to {vocabulary - 1}, got {end}")
+
+
+def filled(array: Array, context: int) -> Array:
+    """Of the width of a context, by places that will be taken: true in a mask."""
+    rest = (0, 0), (0, context - array.shape[1])
+    return jnp.pad(array, rest, constant_values=array.dtype == bool)

@@ -4,13 +4,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from stepax.checks import check_count, check_key
 from stepax.keys import flat
+from stepax.targets import at_least_float32
 from stepax.typing import Array, Key
 
-__all__ = ["Choice", "checked", "chosen", "nucleus", "sample", "temperature", "top_k"]
+__all__ = ["Choice", "checked", "chosen", "knobs", "nucleus", "sample", "temperature", "top_k"]
 
 
 def temperature(logits: Array, value: Any) -> Array:
@@ -23,7 +25,8 @@ def temperature(logits: Array, value: Any) -> Array:
     Raises:
         ValueError: ``value`` is not above 0.
     """
-    if not isinstance(value, jax.core.Tracer) and not value > 0:
+    # By NumPy: in a program, what JAX compares is traced, also where it is known.
+    if not isinstance(value, jax.core.Tracer) and not np.asarray(value) > 0:
         raise ValueError(f"temperature: expected a number above 0, got {value}")
     # Below the largest first: near 0 all of them would be infinite.
     return (logits - logits.max(-1, keepdims=True)) / jnp.asarray(value, logits.dtype)
@@ -50,7 +53,7 @@ def nucleus(logits: Array, p: Any) -> Array:
     """Logits of the smallest set of likeliest tokens whose probability reaches ``p``, −inf elsewhere.
 
     Of equals those with the lower number come first, so that the set is never larger than it must be. Probabilities are
-    added up in the logits' own precision; ``p = 1`` keeps everything.
+    added up in float32 at least; ``p = 1`` keeps everything.
 
     Args:
         logits: ``[…, vocabulary]``.
@@ -62,11 +65,13 @@ def nucleus(logits: Array, p: Any) -> Array:
     Reference:
         Holtzman et al., The curious case of neural text degeneration, 2020, arXiv:1904.09751.
     """
-    if not isinstance(p, jax.core.Tracer) and not 0 < p <= 1:
+    if not isinstance(p, jax.core.Tracer) and not 0 < np.asarray(p) <= 1:
         raise ValueError(f"top_p: expected a number in (0, 1], got {p}")
-    p = jnp.asarray(p, logits.dtype)
     ordered = -jnp.sort(-logits, axis=-1)
-    reached = jnp.cumsum(jax.nn.softmax(ordered), axis=-1) >= p
+    # In half precision a sum of many small probabilities would stand still.
+    sums = jnp.cumsum(jax.nn.softmax(at_least_float32(ordered)), axis=-1)
+    p = jnp.asarray(p, sums.dtype)
+    reached = sums >= p
     # All before the sum reaches p, and the one that makes it.
     count = 1 + jnp.sum(~reached[..., :-1], axis=-1, keepdims=True)
     count = jnp.where(p >= 1, logits.shape[-1], count)
@@ -123,23 +128,29 @@ def sample(
 def checked(heat: Any, k: int | None, p: Any, vocabulary: int) -> Choice:
     """The choice that the arguments of :func:`sample` mean, for so many tokens; raises what that raises."""
     traced = isinstance(heat, jax.core.Tracer)
-    if not traced and not heat >= 0:
+    if not traced and not np.asarray(heat) >= 0:
         raise ValueError(f"temperature: expected a number of at least 0, got {heat}")
     like = jax.ShapeDtypeStruct((vocabulary,), jnp.float32)
     if k is not None:
         jax.eval_shape(lambda logits: top_k(logits, k), like)
     if p is not None:
         jax.eval_shape(lambda logits: nucleus(logits, p), like)
-    return Choice(not traced and heat == 0, k, p is not None)
+    return Choice(not traced and bool(np.asarray(heat) == 0), k, p is not None)
 
 
 def chosen(choice: Choice, logits: Array, key: Key, heat: Any, p: Any) -> Array:
     """The draw of :func:`sample`, nothing checked; ``heat`` and ``p`` may be traced."""
     if choice.greedy:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    logits = temperature(logits, heat)
+    # The noise of a draw in half precision is too coarse for tokens that are not likely.
+    logits = temperature(at_least_float32(logits), heat)
     if choice.top_k is not None:
         logits = top_k(logits, choice.top_k)
     if choice.nucleus:
         logits = nucleus(logits, p)
     return jax.random.categorical(flat(key), logits).astype(jnp.int32)
+
+
+def knobs(temperature: float, top_p: float | None) -> tuple[np.float32, np.float32]:
+    """What a program takes as arguments, so that other values compile nothing."""
+    return np.float32(temperature), np.float32(1.0 if top_p is None else top_p)

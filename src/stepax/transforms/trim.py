@@ -20,8 +20,9 @@ def trim(learner: Learner, lengths: Sequence[int]) -> Learner:
     """The same learner, each of whose batches is cut to the least of some lengths that holds all of its tokens.
 
     The program has a branch for each length, and a step runs the one that its batch needs. What is cut off is padding,
-    so that nothing changes but the time, up to rounding, for a model that does not see padded places. With batches of
-    rows of like length (:func:`stepax.bucketed`) most of the padding goes.
+    so that nothing changes but the time, up to rounding, for a model that does not see padded places; only dropout over
+    places draws other numbers at another length, from the same distribution. With batches of rows of like length
+    (:func:`stepax.bucketed`) most of the padding goes.
 
     Cut are the tokens, which are the whole numbers ``[batch, time]`` in ``x``, an array or a tree, with padding of 0 at
     the end; and every array of the batch whose first axes are ``[batch, time]`` too, such as ``y`` and ``weight`` for
@@ -62,20 +63,41 @@ def _cut_to_fit(compute: Callable[[Any], Any], batch: Any, lengths: tuple[int, .
     cuts = (*(length for length in lengths if length < longest), longest)
     if len(cuts) == 1:
         return compute(batch)
-    like = jax.eval_shape(compute, batch)
+    traced, whole = _parted(batch)
+    like = jax.eval_shape(lambda traced: compute(whole(traced)), traced)
     needed = _largest(reach(batch, lanes))
-    branches = [partial(_at, compute, length, lanes, like) for length in cuts]
-    return jax.lax.switch((needed > jnp.asarray(cuts[:-1])).sum(), branches, batch)
+    branches = [partial(_at, compute, length, lanes, like, whole) for length in cuts]
+    return jax.lax.switch((needed > jnp.asarray(cuts[:-1])).sum(), branches, traced)
 
 
-def _at(compute: Callable[[Any], Any], length: int, lanes: int, like: Tree, batch: Any) -> Any:
+def _parted(batch: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    """The traced leaves of a batch, and how it is made of them again: concrete labels stay so, to be checked."""
+    leaves, structure = jax.tree.flatten(batch)
+    is_traced = [isinstance(leaf, jax.core.Tracer) for leaf in leaves]
+
+    def whole(traced: list[Any]) -> Any:
+        rest = iter(traced)
+        pairs = zip(leaves, is_traced, strict=True)
+        return jax.tree.unflatten(structure, [next(rest) if is_one else leaf for leaf, is_one in pairs])
+
+    return [leaf for leaf, is_one in zip(leaves, is_traced, strict=True) if is_one], whole
+
+
+def _at(
+    compute: Callable[[Any], Any],
+    length: int,
+    lanes: int,
+    like: Tree,
+    whole: Callable[[list[Any]], Any],
+    traced: list[Any],
+) -> Any:
     """One branch, whose results have the shapes of the whole."""
 
-    def whole(leaf: Array, like: jax.ShapeDtypeStruct) -> Array:
+    def filled(leaf: Array, like: jax.ShapeDtypeStruct) -> Array:
         missing = [(0, full - size) for full, size in zip(like.shape, leaf.shape, strict=True)]
         return jnp.pad(leaf, missing) if any(after for _, after in missing) else leaf
 
-    return jax.tree.map(whole, compute(_cut(batch, length, lanes)), like)
+    return jax.tree.map(filled, compute(_cut(whole(traced), length, lanes)), like)
 
 
 def _cut(batch: Any, length: int, lanes: int) -> Any:
@@ -83,9 +105,12 @@ def _cut(batch: Any, length: int, lanes: int) -> Any:
     shapes, axis = [leaf.shape for leaf in tokens], tokens[0].ndim - 1
 
     def cut(leaf: Any) -> Any:
-        if jnp.shape(leaf)[: axis + 1] not in shapes:
+        if jnp.shape(leaf)[: axis + 1] not in shapes or leaf.shape[axis] <= length:
             return leaf
-        return jax.lax.slice_in_dim(leaf, 0, min(length, leaf.shape[axis]), axis=axis)
+        if isinstance(leaf, jax.core.Tracer):
+            return jax.lax.slice_in_dim(leaf, 0, length, axis=axis)
+        with jax.ensure_compile_time_eval():
+            return jax.lax.slice_in_dim(leaf, 0, length, axis=axis)
 
     return jax.tree.map(cut, batch)
 
