@@ -118,7 +118,7 @@ def _ended(process: subprocess.Popen) -> None:
 def killed(name: str, kills: int, place: pathlib.Path, seed: int = 0) -> Outcome:
     """Trains once without interruption, and once with so many kills."""
     numbers, kept, newest, done = random.Random(seed), 0, "", 0
-    _ended(_started(name, place / "whole", place / "whole.json"))
+    train(name, str(place / "whole"), str(place / "whole.json"))
     while done < kills:
         process = _started(name, place / "killed", place / "killed.json")
         if process.stdout.readline():

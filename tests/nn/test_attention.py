@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen
+from tests.parameters import drawn
 
 import stepax as sx
 from stepax.nn import positions
@@ -14,20 +15,6 @@ RANDOM = np.random.default_rng(0)
 X, MEMORY = (RANDOM.normal(size=(2, time, 8)).astype(np.float32) for time in (6, 4))
 RIGHT = np.arange(6) < np.array([[6], [4]])
 ROTATIONS = {"none": None, "rotary": positions.rotary().rotation}
-
-
-def drawn(module, *inputs, dtype=np.float32):
-    """Parameters away from the zeros and ones that some start at."""
-
-    @jax.jit
-    def draw(key):
-        variables = module.init(key, *inputs)
-        keys = iter(jax.random.split(jax.random.key(1), 100))
-        return jax.tree.map(
-            lambda leaf: leaf.astype(dtype) + 0.3 * jax.random.normal(next(keys), leaf.shape, dtype), variables
-        )
-
-    return draw(jax.random.key(0))
 
 
 def multihead(torch, kernel, bias, out):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tests.parameters import drawn
 
 import stepax as sx
 from stepax.text.classification import TextCNN, TextLSTM, TextTransformer, max_over_time, mean_over_time
@@ -25,17 +26,10 @@ MODELS = {
 }
 
 
-def started(module, tokens=TEXT):
-    variables = module.init(jax.random.key(0), tokens)
-    # Biases of zeros would hide a padded place that wins.
-    noise = iter(jax.random.split(jax.random.key(1), 100))
-    return jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(next(noise), leaf.shape, leaf.dtype), variables)
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_a_padded_text_is_as_the_text_alone(name, x64):
     module = MODELS[name]()
-    variables = jax.tree.map(lambda leaf: leaf.astype(float), started(module))
+    variables = drawn(module, TEXT, dtype=float)
     apply = jax.jit(module.apply)
     for row, length in zip(TEXT, (5, 1), strict=False):
         alone = apply(variables, row[None, :length])
@@ -48,7 +42,7 @@ def test_a_padded_text_is_as_the_text_alone(name, x64):
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_has_no_gradient_and_texts_of_nothing_else_are_finite(name, x64):
     module = MODELS[name]()
-    variables = jax.tree.map(lambda leaf: leaf.astype(float), started(module))
+    variables = drawn(module, TEXT, dtype=float)
 
     @jax.jit
     def gradient(params, tokens):
@@ -76,7 +70,7 @@ def test_learns_which_texts_hold_a_word(name):
 def test_the_network_is_kims():
     """By hand: windows over words with zeros beyond the ends, ReLU, maxima, one dense layer."""
     module = MODELS["cnn"]()
-    variables = started(module)
+    variables = drawn(module, TEXT)
     params = variables["params"]
     text = TEXT[0]
     maxima = []
@@ -103,7 +97,7 @@ def test_pooling_by_hand(x64):
 def test_dropout_is_on_in_training_alone():
     for make in (MODELS["cnn"], MODELS["lstm"]):
         module = make(dropout=0.5)
-        variables = started(module)
+        variables = drawn(module, TEXT)
         first, second = (module.apply(variables, TEXT, True, rngs={"dropout": jax.random.key(seed)}) for seed in (0, 1))
         assert (first != second).any()
         assert (module.apply(variables, TEXT) == module.apply(variables, TEXT)).all()

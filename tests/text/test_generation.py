@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen
+from tests.parameters import drawn
 
 from stepax import nn
 from stepax.text import generation
@@ -58,12 +59,9 @@ MODULES = {
 }
 
 
-def drawn(name):
-    """Parameters under which what was read matters."""
-    module = MODULES[name]
-    params = module.init(jax.random.key(1), jnp.zeros((1, 2), jnp.int32))["params"]
-    keys = iter(jax.random.split(jax.random.key(2), 100))
-    return module, jax.tree.map(lambda leaf: leaf + 0.5 * jax.random.normal(next(keys), leaf.shape), params)
+def model(name):
+    """A module, and parameters under which what was read matters."""
+    return MODULES[name], drawn(MODULES[name], jnp.zeros((1, 2), jnp.int32))["params"]
 
 
 def prompts(batch, time):
@@ -96,7 +94,7 @@ def by_hand(module, params, prompt, length, key, end=None, **settings):
 @pytest.mark.parametrize("time", [1, 3, CONTEXT + 3])
 @pytest.mark.parametrize("name", MODULES)
 def test_a_continuation_is_that_of_a_plain_loop(name, time, settings):
-    module, params = drawn(name)
+    module, params = model(name)
     prompt = prompts(3, time)
     tokens = generate(module, params, prompt, 2 * CONTEXT + 3, KEY, **settings)
     assert tokens.shape == (3, 2 * CONTEXT + 3)
@@ -117,7 +115,7 @@ def test_a_small_context(context):
 @pytest.mark.parametrize("chunk", [1, 5, 16, 100])
 @pytest.mark.parametrize("name", ["sums", "decoder"])
 def test_a_stream_has_the_same_bits(name, chunk):
-    module, params = drawn(name)
+    module, params = model(name)
     prompt, length = prompts(2, 3), 2 * CONTEXT
     chunks = list(stream(module, params, prompt, length, KEY, chunk=chunk))
     assert [part.shape[1] for part in chunks] == [min(chunk, length - i) for i in range(0, length, chunk)]
@@ -126,7 +124,7 @@ def test_a_stream_has_the_same_bits(name, chunk):
 
 
 def test_after_the_end_comes_padding():
-    module, params = drawn("sums")
+    module, params = model("sums")
     prompt, length = prompts(8, 3), 30
     free = np.asarray(generate(module, params, prompt, length, KEY))
     end = int(free[0, 3])
@@ -144,7 +142,7 @@ def test_after_the_end_comes_padding():
 
 
 def test_nothing_is_computed_when_all_have_ended(monkeypatch):
-    module, params = drawn("lstm")
+    module, params = model("lstm")
     calls = []
     free = np.asarray(generate(module, params, [[1]], 12, KEY))[0]
     real = generation._extend
@@ -166,7 +164,7 @@ def test_nothing_is_computed_when_all_have_ended(monkeypatch):
 @pytest.mark.parametrize("name", ["sums", "lstm", "decoder", "decoder, rotary, scanned"])
 def test_padding_on_any_side_changes_nothing(name):
     """As long as the context holds all: greedy, as the keys of rows differ."""
-    module, params = drawn(name)
+    module, params = model(name)
     rows = [prompts(1, time) for time in (1, 2, 4)]
     alone = [np.asarray(generate(module, params, row, 4, KEY, temperature=0))[0] for row in rows]
     left = np.concatenate([np.pad(row, ((0, 0), (5 - row.shape[1], 0)), constant_values=3) for row in rows])
@@ -179,7 +177,7 @@ def test_padding_on_any_side_changes_nothing(name):
 
 def test_a_full_context_forgets_padding_too():
     """The context is full for all rows at once: a row of three tokens in five columns loses its first ones then."""
-    module, params = drawn("sums")
+    module, params = model("sums")
     prompt, mask = prompts(2, 5), np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]], bool)
     tokens = np.asarray(generate(module, params, prompt, 12, KEY, temperature=0, mask=mask))
     # Columns 0 to 7 are full with the third new token; the fourth needs the last four columns alone.
@@ -194,7 +192,7 @@ def test_a_full_context_forgets_padding_too():
 
 
 def test_rows_do_not_depend_on_one_another():
-    module, params = drawn("decoder")
+    module, params = model("decoder")
     prompt = prompts(4, 3)
     other = prompt.copy()
     other[2:] = (other[2:] + 1) % VOCABULARY
@@ -206,7 +204,7 @@ def test_rows_do_not_depend_on_one_another():
 
 
 def test_one_program_for_all_temperatures_and_nuclei():
-    module, params = drawn("sums")
+    module, params = model("sums")
     generation._whole.cache_clear()
     for temperature, top_p in ((1.0, 0.9), (0.5, 0.7), (2.0, 1.0)):
         generate(module, params, prompts(1, 3), 4, KEY, temperature=temperature, top_p=top_p)
@@ -216,7 +214,7 @@ def test_one_program_for_all_temperatures_and_nuclei():
 
 
 def test_a_stream_compiles_nothing_for_another_length():
-    module, params = drawn("sums")
+    module, params = model("sums")
     assert [part.shape for part in stream(module, params, [[1, 2]], 3, KEY, chunk=5)] == [(1, 3)]
     with jax.no_tracing(True):
         parts = list(stream(module, params, [[1, 2]], 12, KEY, chunk=5))
@@ -225,7 +223,7 @@ def test_a_stream_compiles_nothing_for_another_length():
 
 @pytest.mark.parametrize("temperature", [0.7, 0.0])
 def test_settings_may_be_arrays(temperature):
-    module, params = drawn("sums")
+    module, params = model("sums")
     given = {"temperature": jnp.float32(temperature), "top_p": jnp.float32(0.9)}
     np.testing.assert_array_equal(
         generate(module, params, [[1, 2]], 9, KEY, **given),
@@ -235,7 +233,7 @@ def test_settings_may_be_arrays(temperature):
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
 def test_parameters_that_give_nan_are_an_error(temperature):
-    module, params = drawn("sums")
+    module, params = model("sums")
     # The vector of one token: a text goes wrong where it comes.
     broken = {**params, "tokens": params["tokens"].at[3].set(jnp.nan)}
     settings = {"temperature": temperature}
@@ -269,7 +267,7 @@ def test_nan_after_the_end_is_no_error():
 
 
 def test_keys_decide():
-    module, params = drawn("sums")
+    module, params = model("sums")
     first, again, other = (generate(module, params, [[1, 2]], 20, jax.random.key(i)) for i in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -296,13 +294,13 @@ def test_keys_decide():
 )
 @pytest.mark.parametrize("function", [generate, stream])
 def test_bad_input(function, settings, error, message):
-    module, params = drawn("sums")
+    module, params = model("sums")
     given = {"module": module, "params": params, "prompt": [[1, 2]], "length": 3, "key": KEY, **settings}
     with pytest.raises(error, match=message):
         function(**given)
 
 
 def test_a_chunk_of_nothing():
-    module, params = drawn("sums")
+    module, params = model("sums")
     with pytest.raises(ValueError, match="chunk: expected at least 1, got 0"):
         stream(module, params, [[1]], 3, KEY, chunk=0)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tests.parameters import drawn
 
 import stepax as sx
 from stepax import text
@@ -32,10 +33,7 @@ def run(model, *given, method="__call__"):
 def translator(**settings):
     """A module with parameters away from the zeros that some start at."""
     module = LSTMTranslator(9, 7, 8, **settings)
-    leaves, structure = jax.tree.flatten(jax.jit(module.init)(jax.random.key(0), X)["params"])
-    random = np.random.default_rng(0)
-    leaves = [1.5 * np.asarray(leaf) + 0.2 * random.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
-    return module, jax.tree.unflatten(structure, leaves)
+    return module, drawn(module, X)["params"]
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

@@ -48,7 +48,8 @@ def read_rolls(path: Path) -> dict[str, list[np.ndarray]]:
     """Read piano rolls from a MATLAB file of cells, one cell a piece; nothing in it is run or unpickled.
 
     Args:
-        path: A file with the variables ``traindata``, ``validdata`` and ``testdata``.
+        path: A file with the variables ``traindata``, ``validdata`` and ``testdata``, whose checksum is right: over a
+            damaged one SciPy's reader may end the whole process.
 
     Returns:
         As :func:`chorales`.
