@@ -99,7 +99,7 @@ def draw(network: Any, params: Any, asked: dict[str, Any], row: int, figure: pat
     source, target = QUESTION.decode(x["source"][0]), ANSWER.decode(asked["y"][row])
     written, read = len(target) + 1, len(source)
     title = f"{source[::-1]} = {target}, read backwards"
-    sx.plot.save(sx.plot.attention_map(weights[:written, :read], source, [*target, "end"], title=title), figure)
+    sx.plot.save(sx.plot.attention_map(weights[..., :written, :read], source, [*target, "end"], title=title), figure)
 
 
 def main(
@@ -124,7 +124,8 @@ def main(
         held_out: Questions that are asked.
         networks: Which ones.
         tune: Ask the last of the questions to learn from instead of the others, and do not learn from them.
-        figure: Where to draw the attention of the first LSTM; None draws nothing.
+        figure: Where to draw the attention of the first LSTM, and beside it, under a longer name, that of the first
+            Transformer; None draws nothing.
 
     Returns:
         Shares of right answers, greedy and of four beams, one per seed.
@@ -142,9 +143,10 @@ def main(
             found.setdefault(f"{name}_beams", []).append(by_beams)
             seconds = run.record["seconds"]["run"]
             print(f"seed {seed}, {name}: {by_greedy:.4f}, four beams {by_beams:.4f}, {seconds:.0f} s", flush=True)
-            if figure is not None and seed == 0 and name == "lstm":
+            if figure is not None and seed == 0:
                 longest = int((asked["x"]["source"] != 0).sum(1).argmax())
-                draw(network, run.state.params, asked, longest, figure)
+                own = figure if name == "lstm" else figure.with_stem(f"{figure.stem}_{name}")
+                draw(network, run.state.params, asked, longest, own)
     return found
 
 

@@ -11,8 +11,11 @@ from tests.cases import CASES, Case
 import stepax as sx
 from stepax.record import parameter_hash
 
+# Only what models differ in is tested of all of them.
+OF_ALL = pytest.mark.parametrize("case", CASES, indirect=True, scope="module")
 
-@pytest.fixture(params=CASES, scope="module")
+
+@pytest.fixture(params=[name for name, case in CASES.items() if case.whole], scope="module")
 def case(request: pytest.FixtureRequest) -> Case:
     return CASES[request.param]
 
@@ -71,6 +74,7 @@ def test_init_can_be_traced_and_makes_a_state(case: Case) -> None:
     assert made.step.dtype == jnp.int32
 
 
+@OF_ALL
 def test_step_keeps_structure_shapes_dtypes_and_key_and_counts(case: Case) -> None:
     learner = case.make()
     state = start(case, learner)
@@ -105,6 +109,7 @@ def test_compiles_once_whatever_the_chunks(case: Case) -> None:
     assert len(traces) == first
 
 
+@OF_ALL
 def test_lanes_of_vmap_equal_single_runs(case: Case, x64: None) -> None:
     learner = case.make()
     data = double(batch(case))
@@ -171,6 +176,7 @@ def test_evaluation_is_exact_for_any_batch_size(case: Case) -> None:
         assert parts[name] == pytest.approx(whole[name], rel=1e-5, abs=1e-6), name
 
 
+@OF_ALL
 def test_predict_gives_one_row_per_input_and_changes_nothing(case: Case) -> None:
     learner = case.make()
     state = start(case, learner)
@@ -213,6 +219,7 @@ def test_weight_zero_equals_removal_in_evaluation(case: Case) -> None:
         np.testing.assert_allclose(found[name], expected[name], 1e-5, err_msg=name)
 
 
+@OF_ALL
 def test_lowers_for_every_platform(case: Case) -> None:
     learner = case.make()
     state = jax.eval_shape(learner.init, jax.random.key(0), batch(case))
@@ -220,6 +227,7 @@ def test_lowers_for_every_platform(case: Case) -> None:
     assert exported.platforms == ("cpu", "cuda", "tpu")
 
 
+@OF_ALL
 def test_solves_its_toy(case: Case) -> None:
     learner = case.make()
     run = sx.fit(

@@ -110,6 +110,48 @@ def test_what_is_inside_a_scan_counts_at_every_step_under_its_layer():
     assert described.output == "float32[4,5,8] float32[4,8] float32[4,8]"
 
 
+def test_scanned_layers_count_as_often_as_they_run():
+    x = {name: shape(2, time, dtype="int32") for name, time in (("source", 5), ("target", 3))}
+    unrolled = sx.nn.Transformer(7, 4, 8, layers=3, heads=2, context=6)
+    single, together = (describe(model, x) for model in (unrolled, unrolled.clone(stack=sx.nn.scanned())))
+    for name in ("parameters", "bytes", "flops", "output"):
+        assert getattr(single, name) == getattr(together, name)
+    of_one = {layer.path: layer for layer in single.layers}
+    for layer in together.layers:
+        one, times = of_one[layer.path.replace("blocks", "block_0")], 3 if "blocks" in layer.path else 1
+        numbers = {name: times * getattr(one, name) for name in ("parameters", "bytes", "flops")}
+        assert layer == one._replace(**numbers, path=layer.path, times=times)
+    assert "encoder/blocks                    Block              3×  float32[2,5,8]" in str(together)
+
+
+def test_a_layer_inside_two_loops_runs_as_often_as_both_say():
+    class Each(linen.Module):
+        @linen.compact
+        def __call__(self, carry, x):
+            return linen.Dense(3, name="layer")(carry) + x, None
+
+    class Steps(linen.Module):
+        @linen.compact
+        def __call__(self, carry, x):
+            scan = linen.scan(Each, {"params": 0}, split_rngs={"params": True})
+            return scan(name="inner")(carry, jnp.broadcast_to(x, (2, *x.shape)))
+
+    class Outer(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            scan = linen.scan(Steps, {"params": 0}, split_rngs={"params": True})
+            return scan(name="outer")(x[0], x)[0]
+
+    described = describe(Outer(), shape(5, 2, 3))
+    assert [(layer.path, layer.times) for layer in described.layers] == [
+        ("", 1),
+        ("outer", 5),
+        ("outer/inner", 10),
+        ("outer/inner/layer", 10),
+    ]
+    assert rows(described)["outer/inner/layer"] == ("float32[2,3]", 10 * 12, 0, 10 * 2 * 2 * 3 * 3)
+
+
 def test_of_a_model_without_visible_layers_the_parameters_by_path():
     described = describe(sx.from_nnx(lambda rngs: Regressor(rngs)), shape(4, 2))
     assert rows(described) == {

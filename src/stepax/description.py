@@ -11,6 +11,7 @@ from flax import linen
 from stepax.aligned import aligned, short
 from stepax.arithmetic import flops_by_scope
 from stepax.model import Model, as_model
+from stepax.program import inner
 from stepax.typing import Tree
 
 __all__ = ["Description", "Layer", "describe"]
@@ -31,6 +32,8 @@ class Layer(NamedTuple):
         bytes: What both of these take.
         flops: Operations of its matrix products and convolutions in the forward pass, two for each multiply-and-add,
             without those of the layers inside it; ``None`` where they cannot be told from others.
+        times: How often the loops around it run it, as those over :func:`stepax.nn.scanned` layers and over time.
+            ``output`` is that of one time; parameters and operations are those of all.
     """
 
     path: str
@@ -40,6 +43,7 @@ class Layer(NamedTuple):
     variables: int
     bytes: int
     flops: int | None
+    times: int = 1
 
 
 class Description(NamedTuple):
@@ -95,11 +99,11 @@ def describe(model: Any, x: Any) -> Description:
     """
     model, x = as_model(model), jax.tree.map(_shape, x)
     params, variables = jax.eval_shape(model.init, jax.random.key(0), x)
-    seen, counts, output = _traced(model, params, variables, x)
+    seen, counts, times, output = _traced(model, params, variables, x)
     of_params = _numbers(params)
     rest = {name: tree for name, tree in variables.items() if name != "scaling"}
     own = of_params, _numbers(rest, {*seen, *of_params})
-    layers = [_layer(path, *seen[path], *own, counts[path]) for path in seen]
+    layers = [_layer(path, *seen[path], *own, counts[path])._replace(times=_around(path, times)) for path in seen]
     unseen = dict.fromkeys(path for numbers in own for path in numbers if path not in seen)
     layers += [_layer(path, "", "", *own, None) for path in unseen]
     if "scaling" in variables:
@@ -115,8 +119,10 @@ def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
 
 
-def _traced(model: Model, params: Tree, variables: Tree, x: Any) -> tuple[dict[str, tuple[str, str]], Counter, Any]:
-    """By path the kind and the output of each layer that can be seen, its operations, and the output of the whole."""
+def _traced(
+    model: Model, params: Tree, variables: Tree, x: Any
+) -> tuple[dict[str, tuple[str, str]], Counter[str], dict[str, int], Any]:
+    """By path the kind and the output of each layer that can be seen, its operations, how often it runs; the output."""
     seen: dict[str, tuple[str, str]] = {}
 
     def noted(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -134,9 +140,37 @@ def _traced(model: Model, params: Tree, variables: Tree, x: Any) -> tuple[dict[s
 
     counts: Counter[str] = Counter()
     for scope, count in flops_by_scope(forward, params, variables, x).items():
-        marks = [name for name in scope.split("/") if name.split(BETWEEN)[0] == MARK]
-        counts["/".join(marks[-1].split(BETWEEN)[1:]) if marks else ""] += count
-    return seen, counts, jax.eval_shape(forward, params, variables, x)
+        counts["/".join((_layers(scope) or [()])[-1])] += count
+    program, output = jax.make_jaxpr(forward, return_shape=True)(params, variables, x)
+    times: dict[str, int] = {}
+    _count_times(program.jaxpr, "", 1, times)
+    return seen, counts, times, output
+
+
+def _layers(scope: str) -> list[tuple[str, ...]]:
+    """The paths of the layers around an equation, the innermost last."""
+    parts = (name.split(BETWEEN) for name in scope.split("/"))
+    return [tuple(path) for mark, *path in parts if mark == MARK]
+
+
+def _count_times(jaxpr: Any, scope: str, steps: int, times: dict[str, int]) -> None:
+    """How many steps the loops around each layer have; ``scope`` is that of the call, whose layers are outside."""
+    outside = set(_layers(scope))
+    for equation in jaxpr.eqns:
+        own = "/".join(filter(None, (scope, str(equation.source_info.name_stack))))
+        for path in map("/".join, set(_layers(own)) - outside):
+            # What does not change from step to step may stand before the loop.
+            times[path] = max(steps, times.get(path, 1))
+        inside = steps * (equation.params["length"] if equation.primitive.name == "scan" else 1)
+        for part in inner(equation):
+            _count_times(part, own, inside, times)
+
+
+def _around(path: str, times: Mapping[str, int]) -> int:
+    """How often a layer runs: one without an equation of its own, such as dropout, as often as the layer around it."""
+    while path and path not in times:
+        path = path.rpartition("/")[0]
+    return times.get(path, 1)
 
 
 def _told(tree: Any) -> str:
@@ -182,7 +216,7 @@ def _layer(
     return Layer(path, kind, output, count, kept, taken + more, flops)
 
 
-_HEADER = ["layer", "kind", "output", "parameters", "variables", "bytes", "FLOPs", "share"]
+_HEADER = ["layer", "kind", "times", "output", "parameters", "variables", "bytes", "FLOPs", "share"]
 
 
 def _cells(layer: Layer, whole: int) -> list[str]:
@@ -190,4 +224,5 @@ def _cells(layer: Layer, whole: int) -> list[str]:
     counted = [f"{value:,}" if value else "" for value in (layer.parameters, layer.variables)]
     name = layer.path or f"({layer.kind or 'model'})"
     flops, size = (short(value) if value else "" for value in (layer.flops, layer.bytes))
-    return [name, layer.kind, layer.output, *counted, size, flops, share if flops else ""]
+    times = f"{layer.times}×" if layer.times > 1 else ""
+    return [name, layer.kind, times, layer.output, *counted, size, flops, share if flops else ""]

@@ -182,6 +182,32 @@ def test_texts_that_do_not_fit_are_refused(call, request, tmp_path, fixture, dat
     assert message in done.err
 
 
+def test_other_texts_may_be_written_in_another_encoding(call, play_run, tmp_path):
+    text = "once upon a midnight dreary\n" * 3
+    (tmp_path / "wide.txt").write_bytes(text.encode("utf-16"))
+    (tmp_path / "plain.txt").write_text(text)
+    wide = json.loads(call("evaluate", play_run, "--data", "wide.txt", "--encoding", "utf-16", "--json").out)
+    plain = json.loads(call("evaluate", play_run, "--data", "plain.txt", "--json").out)
+    assert wide | {"data": ""} == plain | {"data": ""}
+    assert "pass --encoding ('cp1252'" in call("evaluate", play_run, "--data", "wide.txt").err
+
+
+@pytest.mark.parametrize(
+    ("fixture", "options", "message"),
+    [
+        ("play_run", (), "--encoding is for texts of another file: pass --data FILE"),
+        ("iris_run", ("--data", "iris"), "--encoding is for texts, and"),
+        ("play_run", ("--data", "tinyshakespeare"), "--encoding does not apply to tinyshakespeare, which is a text"),
+        ("play_run", ("--data", "t.txt"), "--encoding: t.txt cannot be read as 'latin-2026'"),
+    ],
+)
+def test_an_encoding_for_nothing_is_refused(call, request, tmp_path, fixture, options, message):
+    (tmp_path / "t.txt").write_text("a text")
+    done = call("evaluate", request.getfixturevalue(fixture), *options, "--encoding", "latin-2026")
+    assert (done.status, done.out) == (2, "")
+    assert message in done.err
+
+
 @pytest.mark.parametrize(("header", "column"), [("text,mood", "review"), ("review,feeling", "mood")])
 def test_what_other_texts_lack_is_told_without_options_of_training(call, reviews_run, tmp_path, header, column):
     (tmp_path / "t.csv").write_text(f"{header}\na,good\nb,bad\n")

@@ -142,6 +142,15 @@ def test_texts_come_from_a_table_or_from_the_lines_of_a_file(call, reviews_run, 
     assert "2 of 3 answers" in done.out
 
 
+def test_texts_may_be_written_in_another_encoding(call, iris_run, reviews_run, tmp_path):
+    (tmp_path / "in.txt").write_bytes("a great joy, für mich\n".encode("latin-1"))
+    assert "pass --encoding ('cp1252'" in call("predict", reviews_run, "in.txt").err
+    done = call("predict", reviews_run, "in.txt", "--encoding", "latin-1", "--out", "out.csv")
+    assert done.status == 0
+    assert [row["input"] for row in rows_of(tmp_path / "out.csv")] == ["a great joy, für mich"]
+    assert "--encoding is for texts, and" in call("predict", iris_run, "in.txt", "--encoding", "latin-1").err
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [

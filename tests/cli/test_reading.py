@@ -71,10 +71,15 @@ def test_what_a_training_could_do_is_no_advice_afterwards(text):
     assert without_advice(text) == "a.csv has no column 'b'"
 
 
-def test_the_encoding_is_that_of_the_training():
-    assert without_advice("t.txt, byte 1 is fc: not utf-8; for a text in another encoding pass --encoding ('x')") == (
-        "t.txt, byte 1 is fc: not utf-8"
-    )
+@pytest.mark.parametrize(
+    "text",
+    [
+        "t.txt, byte 1 is fc: not utf-8; for a text in another encoding pass --encoding ('x')",
+        "--encoding: t.txt cannot be read as 'x'",
+    ],
+)
+def test_an_encoding_can_be_given_at_any_time(text):
+    assert without_advice(text) == text
 
 
 @pytest.mark.parametrize(

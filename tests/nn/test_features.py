@@ -6,7 +6,9 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
+from tests.parameters import drawn
 
+import stepax as sx
 from stepax.nn.features import feature_maps
 
 
@@ -148,6 +150,21 @@ def test_a_scan_that_carries_intermediates():
 
     maps = feature_maps(Scanned(), variables_of(Scanned()), X)
     assert maps["layers/dense"].shape == (3, 3, 5)
+
+
+def test_scanned_layers_are_those_that_are_written_out_one_upon_the_other():
+    tokens = np.array([[1, 2, 3]])
+    unrolled = sx.nn.Encoder(5, 4, layers=2, heads=1, context=3)
+    scanned = unrolled.clone(stack=sx.nn.scanned(remat=True))
+    variables = drawn(unrolled, tokens)
+    stacked = {"params": sx.nn.stacked_parameters(variables["params"])}
+    single = jax.jit(lambda: feature_maps(unrolled, variables, tokens))()
+    together = jax.jit(lambda: feature_maps(scanned, stacked, tokens))()
+    assert {name.replace("block_0", "blocks").replace("block_1", "blocks") for name in single} == set(together)
+    for name, value in together.items():
+        layers = [single[name.replace("blocks", f"block_{i}")] for i in range(2)]
+        expected = np.stack(layers) if "blocks" in name else layers[0]
+        np.testing.assert_allclose(value, expected, 1e-4, 1e-5, err_msg=name)
 
 
 def test_a_submodule_that_returns_a_tree():

@@ -1,5 +1,6 @@
 """Transformers are PyTorch's; no token sees a later one; what is masked is as if removed; reading goes on in parts."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from tests.nn.test_block import names
+from tests.parameters import drawn
 
 import stepax as sx
 from stepax.nn import positions
@@ -22,20 +24,6 @@ LEFT = np.arange(6) >= np.array([[0], [2]])
 # On the left, on the right, and between.
 MASK = np.array([[0, 0, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0, 1, 0, 1, 1, 0]], bool)
 THREE = np.random.default_rng(1).integers(0, 11, size=(3, 6))
-
-
-def drawn(module, *inputs, dtype=np.float32):
-    """Parameters away from the zeros and ones that some start at."""
-
-    @jax.jit
-    def draw(key):
-        variables = module.init(key, *inputs)
-        keys = iter(jax.random.split(jax.random.key(1), 100))
-        return jax.tree.map(
-            lambda leaf: leaf.astype(dtype) + 0.3 * jax.random.normal(next(keys), leaf.shape, dtype), variables
-        )
-
-    return draw(jax.random.key(0))
 
 
 def extended(module, variables, tokens, state, parts, mask=None):
@@ -283,18 +271,55 @@ def test_first_values_as_in_gpt():
     np.testing.assert_allclose(params["tokens"].std(), 0.02, 0.05)
 
 
-def test_weights_can_be_looked_at():
-    for stack, shape in ((sx.nn.unrolled(), (2, 2, 5, 6)), (sx.nn.scanned(), (2, 2, 2, 5, 6))):
-        model = sx.nn.Transformer(11, 7, 8, 2, 2, 6, stack=stack)
-        variables = model.init(jax.random.key(0), PAIRS)
-        assert set(variables) == {"params"}
-        logits, kept = model.apply(variables, PAIRS, mutable="attention")
-        layers = kept["attention"]["decoder"]
-        (weights,) = layers["blocks" if "blocks" in layers else "block_1"]["cross"]["weights"]
-        assert weights.shape == shape
+@pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)
+def test_weights_can_be_looked_at(stack):
+    """They are what the attention to the source multiplies its values by, in the layer that was asked for."""
+    model = sx.nn.Transformer(11, 7, 8, 2, 2, 6, stack=stack)
+    variables = drawn(model, PAIRS)
+
+    @jax.jit
+    def looked(variables):
+        _, kept = model.apply(variables, PAIRS, mutable="attention")
+        weights = [model.apply(variables, PAIRS, *layer, method="attention_weights") for layer in ((), (0,), (-2,))]
+        return weights, kept["attention"]["encoder"], sx.nn.feature_maps(model, variables, PAIRS)
+
+    (last, first, also_first), encoder, maps = looked(variables)
+    np.testing.assert_array_equal(first, also_first)
+    assert {leaf.shape[-4:] for leaf in jax.tree.leaves(encoder)} == {(2, 2, 6, 6)}
+    for i, weights in enumerate((first, last)):
+        assert weights.shape == (2, 2, 5, 6)
         np.testing.assert_allclose(weights.sum(-1), 1, 1e-5)
-        np.testing.assert_array_equal(weights[..., 1, :, :, 4:], 0)
-        np.testing.assert_allclose(logits, model.apply(variables, PAIRS), 1e-6, 1e-6)
+        np.testing.assert_array_equal(weights[1, :, :, 4:], 0)
+        name = "decoder/blocks/cross" if stack is STACKS["scanned"] else f"decoder/block_{i}/cross"
+        params = variables["params"]
+        for part in [*name.split("/"), "out"]:
+            params = params[part]
+        both, output, params = jax.tree.map(np.asarray, (maps[f"{name}/key_value"], maps[name], params))
+        if "blocks" in name:
+            both, output, params = jax.tree.map(lambda leaf, i=i: leaf[i], (both, output, params))
+        mixed = np.einsum("bhts,bshw->bthw", weights, both[..., 8:].reshape(2, 6, 2, 4)).reshape(2, 5, 8)
+        np.testing.assert_allclose(mixed @ params["kernel"] + params["bias"], output, 1e-4, 1e-5)
+
+
+def test_layers_that_are_not_there_are_named():
+    model = sx.nn.Transformer(11, 7, 8, 2, 2, 6)
+    look = functools.partial(model.apply, drawn(model, PAIRS), PAIRS, method="attention_weights")
+    with pytest.raises(ValueError, match="layer: expected one of the 2 layers, at most 1, got 2"):
+        look(2)
+    with pytest.raises(ValueError, match="layer: expected at least -2, got -3"):
+        look(-3)
+    with pytest.raises(TypeError, match="layer: expected a whole number"):
+        look(None)
+
+
+def test_both_sides_have_the_settings_of_the_whole():
+    def settings(kind, first):
+        fields = {field.name: field.default for field in dataclasses.fields(kind)}
+        names = list(fields)[list(fields).index(first) :]
+        return {name: fields[name] for name in names if name not in ("padding", "tied", "parent", "name")}
+
+    assert settings(sx.nn.Transformer, "features") == settings(sx.nn.Encoder, "features")
+    assert settings(sx.nn.Transformer, "features") == settings(sx.nn.Decoder, "features")
 
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=STACKS)

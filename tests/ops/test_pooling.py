@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen
 
-from stepax.ops import average_pool, max_pool
+from stepax.ops import average_pool, max_pool, pooling
 
 OURS = {"max": max_pool, "average": average_pool}
 FLAX = {
@@ -78,6 +78,21 @@ def test_where_values_tie_the_first_place_gets_the_gradient_as_in_flax(space, wi
     ours = with_gradient(lambda x: max_pool(x, window, strides, padding), x)
     flax = with_gradient(lambda x: linen.max_pool(x, window, strides, padding), x)
     np.testing.assert_array_equal(ours[1], flax[1])
+
+
+@pytest.mark.parametrize("window", [(5, 5), (3, 3)])
+def test_the_winner_is_told_without_its_value(monkeypatch, window):
+    """In two fusions XLA may compute the input twice, rounded otherwise: a maximum then equals none of the values."""
+    x = jnp.asarray(distinct((10, 6)))
+    _, expected = jax.jvp(lambda x: max_pool(x, window), (x,), (x,))
+    largest = pooling._max
+
+    def rounded(*arguments):
+        return jnp.nextafter(largest(*arguments), jnp.inf)
+
+    monkeypatch.setattr(pooling, "_max", rounded)
+    _, tangent = jax.jit(lambda x: pooling._max_jvp(window, window, ((0, 0),) * 2, (x,), (x,)))(x)
+    np.testing.assert_array_equal(tangent, expected)
 
 
 def test_ties_by_hand():

@@ -54,6 +54,20 @@ def test_any_other_module_gives_its_plain_outputs():
     np.testing.assert_allclose(layers["a"], x @ variables["params"]["a"]["kernel"], rtol=1e-5)
 
 
+def test_what_returns_a_tree_gives_one():
+    class Recurrent(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            return linen.Dense(2, name="head")(nn.GRU(3, name="gru")(x)[0])
+
+    module, x = Recurrent(), jnp.ones((1, 4, 2))
+    layers = plot.layer_activations(module, module.init(KEY, x), x)
+    assert {name: jax.tree.map(np.shape, values) for name, values in layers.items()} == {
+        "gru": ((1, 4, 3), [(1, 3)]),
+        "head": (1, 4, 2),
+    }
+
+
 def test_no_module_is_refused():
     with pytest.raises(TypeError, match="Linen"):
         plot.layer_activations(None, {}, IMAGES)

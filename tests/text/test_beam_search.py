@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen
+from tests.parameters import drawn
 
 import stepax as sx
+from stepax.program import equations
 from stepax.text import LSTMTranslator, beam_search, greedy
+from stepax.text.beam_search import _beam_search as search_program
 
 BEGIN, END = 2, 3
 SOURCE = np.array([[4, 5, 6], [5, 6, 0], [1, 0, 0]], np.int32)
@@ -87,11 +90,7 @@ def known(request):
     module, count = MODULES[request.param], len(SOURCE) * len(TEXTS)
     target = np.concatenate([np.full((len(TEXTS), 1), BEGIN, np.int32), TEXTS[:, :-1]], 1)
     x = {"source": np.repeat(SOURCE, len(TEXTS), 0), "target": np.tile(target, (len(SOURCE), 1))}
-    params = jax.jit(module.init)(jax.random.key(3), x)["params"]
-    leaves, structure = jax.tree.flatten(params)
-    random = np.random.default_rng(0)
-    leaves = [1.5 * np.asarray(leaf) + 0.4 * random.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
-    params = jax.tree.unflatten(structure, leaves)
+    params = drawn(module, x, spread=0.8)["params"]
     logits = np.asarray(jax.jit(lambda params: module.apply({"params": params}, x))(params), np.float64)
     assert logits.shape == (count, LENGTH, 4)
     logits -= logits.max(-1, keepdims=True)
@@ -150,6 +149,26 @@ def test_rows_are_searched_alone(known):
     np.testing.assert_array_equal(changed[0], tokens[2])
     first = greedy(known.module, known.params, SOURCE, LENGTH)
     np.testing.assert_array_equal(greedy(known.module, known.params, SOURCE[::-1], LENGTH), first[::-1])
+
+
+@pytest.mark.parametrize("name", ["lstm", "transformer"])
+def test_the_memory_of_a_source_stays_where_it_is(name):
+    """Of the leaves of a state none is gathered but those that a step changes."""
+    module, batch, beams = MODULES[name], np.ones((3, 17), np.int32), 5
+    module = module.clone(context=17) if name == "transformer" else module
+    params = drawn(module, {"source": batch, "target": batch})["params"]
+    program = search_program(module, LENGTH, beams, BEGIN, END).trace(params, batch, np.float32(0)).jaxpr
+    (loop,) = (each for each in program.eqns if each.primitive.name == "while")
+    state = jax.eval_shape(lambda: module.apply({"params": params}, batch, method="encode"))
+    memory, written = (state.memory, state.layers) if name == "lstm" else (state.memory, state.caches)
+    body = equations(loop.params["body_jaxpr"].jaxpr)
+    shapes = {each.invars[0].aval.shape for each in body if each.primitive.name == "gather"}
+
+    def repeated(leaf):
+        return tuple(len(batch) * beams if size == len(batch) else size for size in leaf.shape)
+
+    assert {repeated(leaf) for leaf in jax.tree.leaves(written)} <= shapes
+    assert not {repeated(leaf) for leaf in jax.tree.leaves(memory)} & shapes
 
 
 def biased(logits):
@@ -247,7 +266,7 @@ def test_a_search_compiles_once_for_each_shape(search):
 )
 def test_wrong_arguments_are_named(search, changes, error, message):
     module = MODULES["transformer"]
-    params = jax.jit(module.init)(jax.random.key(0), {"source": SOURCE, "target": SOURCE % 4})["params"]
+    params = drawn(module, {"source": SOURCE, "target": SOURCE % 4})["params"]
     given = {"module": module, "params": params, "source": SOURCE, "length": 4} | changes
     with pytest.raises(error, match=message):
         search(**given)

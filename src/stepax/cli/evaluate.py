@@ -28,7 +28,7 @@ def main(options: Evaluate) -> None:
         ValueError: The folder or the data do not fit.
     """
     run = open_run(options.run)
-    rows, what = rows_of(run, options.data, options.part)
+    rows, what = rows_of(run, options.data, options.part, options.encoding)
     named, output = measures(run, _in_tokens(run.plan.subject, rows, what if options.data is None else options.data))
     if output is None:
         note_loss(named["loss"])
@@ -49,25 +49,29 @@ def _in_tokens(subject: Subject, rows: Rows, what: str) -> Rows:
     return found.rows
 
 
-def rows_of(run: Opened, data: str | None, part: str | None) -> tuple[Rows, str]:
+def rows_of(run: Opened, data: str | None, part: str | None, encoding: str | None = None) -> tuple[Rows, str]:
     """The rows to measure, with labels as the model counts them, and what to call them.
 
     Args:
         run: The model.
         data: Other data than the run's, or ``None``.
         part: ``"train"``, ``"test"`` or ``"all"``; ``None``: all rows of another file or folder, else test rows.
+        encoding: How the characters of other data are written; ``None``: as in the training.
 
     Raises:
-        ValueError: The data have another shape or other classes than those of the training.
+        ValueError: The data have another shape or other classes than those of the training, or no encoding.
         FileNotFoundError: There is nothing at the path.
     """
+    if encoding is not None and (data is None or run.plan.subject.form == "rows"):
+        whose = "texts of another file: pass --data FILE" if data is None else f"texts, and {run.folder} has none"
+        raise ValueError(f"--encoding is for {whose}")
     if data is None:
         dataset, name = dataset_of(run), run.plan.subject.name
     else:
         is_name = data in names()
         part = part or ("test" if is_name else "all")
         try:
-            dataset, name = _other(run, data, whole=not is_name and part == "all"), data
+            dataset, name = _other(run, data, encoding, whole=not is_name and part == "all"), data
         except ValueError as error:  # which columns and sizes there are to be is the run's matter
             raise ValueError(without_advice(str(error))) from error
         _check(run, dataset, data)
@@ -79,17 +83,19 @@ def rows_of(run: Opened, data: str | None, part: str | None) -> tuple[Rows, str]
     return _relabelled(run, rows, dataset), f"{part} {what} of {name}"
 
 
-def _other(run: Opened, data: str, *, whole: bool) -> Dataset:
+def _other(run: Opened, data: str, encoding: str | None, *, whole: bool) -> Dataset:
     """Other data, read as those of the run were."""
     subject = run.plan.subject
     suffix = Path(data).suffix.lower()
     if suffix == ".csv" and "target" not in subject.reading:
         raise ValueError(f"{data} is a table, and {run.folder} was not trained on one: its target column is not known")
     of_texts = {name: subject.reading[name] for name in ("text", "target", "encoding") if name in subject.reading}
+    written = {} if encoding is None else {"encoding": encoding}
+    of_texts |= written
     if (form := texts.form_of(data, of_texts if suffix == ".csv" else {})) != subject.form:
         raise ValueError(f"{data} is {texts.WORDS[form]}, and the model was trained on {texts.WORDS[subject.form]}")
     task = "regression" if subject.kind == "numbers" else "classification"
-    takes: dict[str, Any] = {}
+    takes: dict[str, Any] = {**written}  # which published data refuse
     if data not in names():
         resized = {"size": subject.shape[:2]} if "size" in subject.reading else {}
         by_suffix: dict[str, dict[str, Any]] = {

@@ -228,12 +228,14 @@ class Evaluate:
     Attributes:
         run: The folder of the run.
         data: Other data than those of the run, of the same columns or shape, given as for training.
+        encoding: How the characters of --data are written as bytes, where these are texts.
         part: The rows to measure.
         json: Print one JSON object instead of tables.
     """
 
     run: Annotated[Positional[pathlib.Path], arg(metavar="RUN")]
     data: Annotated[str | None, shown("NAME|PATH", "the run's")] = None
+    encoding: Annotated[str | None, shown("NAME", "as in the training")] = None
     part: Annotated[Part | None, shown("train|test|all", "test rows, but all of another file or folder")] = None
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
@@ -246,6 +248,7 @@ class Predict:
         run: The folder of the run.
         file: A .csv table with the columns of the training (others are left out), an .npy array or an .npz archive
             with x, an image, or a folder of images; for a model of texts also a .txt file with a text on each line.
+        encoding: How the characters of a file with texts are written as bytes.
         out: A .csv file for the answers to all inputs, with the probability of every class.
         rows: The most rows of the table that is printed.
         resize: Bring images of another size to that of the training.
@@ -253,6 +256,7 @@ class Predict:
 
     run: Annotated[Positional[pathlib.Path], arg(metavar="RUN")]
     file: Annotated[Positional[pathlib.Path], arg(metavar="FILE")]
+    encoding: Annotated[str | None, shown("NAME", "as in the training")] = None
     out: Annotated[pathlib.Path | None, shown("FILE.csv", "print a table only")] = None
     rows: int = 20
     resize: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

@@ -64,12 +64,14 @@ def main(options: Predict) -> None:
 def _inputs(options: Predict, subject: Subject) -> Inputs:
     """What the file holds, as the model takes it."""
     if subject.form == "rows":
+        if options.encoding is not None:
+            raise ValueError(f"encoding is for texts, and {options.run} was trained on none")
         return read_inputs(options.file, subject.shape, subject.columns, resize=options.resize)
     if options.resize:
         raise ValueError(f"resize is for images, and {options.run} was trained on texts")
     reading = subject.reading
     try:
-        texts = read_file(options.file, reading.get("text"), reading.get("encoding", "utf-8"))
+        texts = read_file(options.file, reading.get("text"), options.encoding or reading.get("encoding", "utf-8"))
     except ValueError as error:
         raise ValueError(without_advice(str(error))) from error
     found = encoded(subject, {"x": objects(texts)})

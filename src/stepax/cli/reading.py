@@ -28,8 +28,8 @@ SAID = {
 }
 """What else is told in other words."""
 
-OPTION = re.compile("--(columns|drop|encoding|size|target|task|test-fraction|text): ")
-ADVICE = re.compile("; (?:pass|change it, or|add rows,|for a text in another encoding) ")
+OPTION = re.compile("--(columns|drop|size|target|task|test-fraction|text): ")
+ADVICE = re.compile("; (?:pass|change it, or|add rows,) ")
 
 
 def names() -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def in_options(text: str) -> str:
 
 
 def without_advice(text: str) -> str:
-    """What is wrong with data, without the options of a training: the one that it is about, and those that help."""
+    """What is wrong with data, without the options of a training alone: the one that it is about, and what helps."""
     return ADVICE.split(text[found.end() :] if (found := OPTION.match(text)) else text)[0]
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen
 
 from stepax.checks import check_count, check_dropout
@@ -16,6 +15,7 @@ from stepax.nn.dense import Dense
 from stepax.nn.dropout import Dropout
 from stepax.nn.layers import Stack, check_stack, unrolled
 from stepax.nn.positions import Positions, check_positions, learned, places_of
+from stepax.nn.tokens import check_tokens
 from stepax.ops.embedding import embed
 from stepax.ops.rows import every_row
 from stepax.typing import Array, Tree
@@ -24,7 +24,10 @@ __all__ = ["Encoder", "Layers"]
 
 
 class Layers(linen.Module):
-    """What an encoder and a decoder have in common: tokens with places, and blocks."""
+    """What an encoder and a decoder have in common: tokens with places, and blocks.
+
+    Its methods are parts of theirs: without ``nowrap`` Linen would keep what they return as outputs of layers.
+    """
 
     vocabulary: int | None
     features: int = 128
@@ -43,6 +46,7 @@ class Layers(linen.Module):
     embedding_init: Any = linen.initializers.normal(0.02)
     use_bias: bool = True
 
+    @linen.nowrap
     def check(self, name: str, x: Any, mask: Any) -> None:
         """Refuse settings, an input and a mask that do not fit together; ``name`` is the input's, for messages."""
         sizes = {"features": self.features, "heads": self.heads, "context": self.context}
@@ -61,8 +65,9 @@ class Layers(linen.Module):
         check_mask(mask, x)
         if self.vocabulary is not None:
             check_count("vocabulary", self.vocabulary)
-            _check_tokens(name, x, mask, self.vocabulary)
+            check_tokens(name, x, self.vocabulary, mask)
 
+    @linen.nowrap
     def embedded(self, x: Array, places: Array | None, train: bool, mask: Array | None) -> Array:
         """Vectors ``[batch, time, features]``; places are the first ones unless given."""
         if mask is not None:
@@ -81,6 +86,7 @@ class Layers(linen.Module):
                 x = x + embed(table, places)
         return Dropout(self.dropout, deterministic=not train, name="dropout")(x)
 
+    @linen.nowrap
     def blocks(self, causal: bool, step: Callable[..., Any], x: Any, each: Tree = None) -> tuple[Any, Tree]:
         """All blocks, one after the other, as the stack has it."""
         block = partial(
@@ -99,6 +105,7 @@ class Layers(linen.Module):
         )
         return self.stack.run(block, self.layers, step, x, each)
 
+    @linen.nowrap
     def last_norm(self, x: Array) -> Array:
         """The normalisation behind the blocks."""
         return linen.LayerNorm(epsilon=1e-5, use_bias=self.use_bias, name="norm")(x)
@@ -159,14 +166,3 @@ class Encoder(Layers):
             return block(x, train, mask=mask, places=places), None
 
         return self.last_norm(self.blocks(False, step, x)[0])
-
-
-def _check_tokens(name: str, tokens: Any, mask: Any, vocabulary: int) -> None:
-    if not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise TypeError(f"{name}: expected whole numbers, got {tokens.dtype}")
-    if isinstance(tokens, jax.core.Tracer) or isinstance(mask, jax.core.Tracer):
-        return
-    real = np.asarray(tokens) if mask is None else np.asarray(tokens)[np.asarray(mask, bool)]
-    if real.size and not 0 <= real.min() <= real.max() < vocabulary:
-        wrong = real.min() if real.min() < 0 else real.max()
-        raise ValueError(f"{name}: expected tokens from 0 to {vocabulary - 1} (the vocabulary), got {wrong}")

@@ -24,7 +24,8 @@ def feature_maps(module: linen.Module, variables: Tree, x: Any) -> dict[str, Any
     Returns:
         A dict from the submodule's path, such as ``"conv_0"`` or ``"block_1/dense"``, to what it returned: an array, or
         a tree for a submodule that returns one. A submodule called several times has an entry per call, ``"dense[0]"``,
-        ``"dense[1]"``; a method other than ``__call__`` goes by its name, ``"embed.attend"``. What runs inside
+        ``"dense[1]"``; a method other than ``__call__`` goes by its name, ``"embed.attend"``. Layers that are
+        :func:`scanned` stand together, with a leading axis of layers: ``"blocks/attention"``. What else runs inside
         ``nn.scan`` and ``nn.vmap`` appears only if they carry the collection ``intermediates``. As every dict that
         leaves ``jax.jit`` or ``jax.eval_shape``, this one leaves them sorted by key.
 
@@ -40,7 +41,8 @@ def feature_maps(module: linen.Module, variables: Tree, x: Any) -> dict[str, Any
 
     def keep(submodule: linen.Module, method: str) -> bool:
         public = method == "__call__" or (method.isidentifier() and not method.startswith("_") and method != "setup")
-        if wanted := public and bool(submodule.path):
+        # A function that runs under a transformation such as nn.scan passes for a method of the module it is given.
+        if wanted := public and hasattr(type(submodule), method) and bool(submodule.path):
             calls.append((submodule.path, method))
         return wanted
 

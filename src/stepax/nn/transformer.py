@@ -1,7 +1,6 @@
 """The Transformer's decoder, which predicts the next token, and encoder and decoder as one."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,12 +9,13 @@ from flax import linen
 from jax import lax
 
 from stepax.checks import check_count
-from stepax.nn.attention import KeyValue, check_heads
-from stepax.nn.block import Block, Residual, pre_norm
+from stepax.nn.attention import COLLECTION, KeyValue, check_heads
+from stepax.nn.block import Block, Residual
 from stepax.nn.dense import Dense
 from stepax.nn.encoder import Encoder, Layers
-from stepax.nn.layers import Stack, unrolled
-from stepax.nn.positions import Positions, learned, places_of
+from stepax.nn.layers import STACKED, Stack, unstacked_parameters
+from stepax.nn.positions import Positions, places_of
+from stepax.nn.tokens import check_as_many, source_and_target
 from stepax.ops.dense import dense
 from stepax.typing import Array, Tree
 
@@ -43,25 +43,12 @@ class Reading(NamedTuple):
 class Decoder(Layers):
     """A Transformer that predicts each next token from those before it, as GPT does.
 
-    For GPT-2's first values give ``kernel_init=normal(0.02)`` and ``residual_init=normal(0.02 / sqrt(2 * layers))``.
+    What is not told here is as in :class:`Encoder`. For GPT-2's first values give ``kernel_init=normal(0.02)`` and
+    ``residual_init=normal(0.02 / sqrt(2 * layers))``.
 
     Attributes:
         vocabulary: How many tokens there are.
-        features: The width of a token's vector.
-        layers: How many blocks.
-        heads: Heads of each.
-        context: The longest sequence.
-        dropout: The fraction of values set to zero in training: of the sum of token and place, and in the blocks.
-        attention_dropout: The fraction of attention's weights set to zero in training.
-        expansion: The blocks' hidden width over ``features``.
-        activation: Their non-linearity.
-        positions: How places are told: :func:`positions.learned`, ``sinusoidal`` or ``rotary``.
-        residual: :func:`pre_norm` or :func:`post_norm`.
-        stack: How blocks follow each other: :func:`unrolled` or :func:`scanned`.
         kernel_init: Draws the weights of projections, the last one's too.
-        residual_init: Draws those of the last projection of each part of a block.
-        embedding_init: Draws the tokens' vectors.
-        use_bias: Whether projections and normalisations have biases.
         tied: Whether the last projection's weights are the tokens' vectors.
 
     Reference:
@@ -198,24 +185,13 @@ class Decoder(Layers):
 class Transformer(linen.Module):
     """An encoder and a decoder that attends to what the encoder makes of the source, as in translation.
 
+    What is not told here is as in :class:`Encoder`, and holds for both.
+
     Attributes:
         source: How many tokens the source's language has.
         target: How many the target's.
-        features: The width of a token's vector.
         layers: How many blocks the encoder has, and how many the decoder.
-        heads: Heads of each.
         context: The longest sequence, on either side.
-        dropout: The fraction of values set to zero in training, as in :class:`Encoder`.
-        attention_dropout: The fraction of attention's weights set to zero in training.
-        expansion: The blocks' hidden width over ``features``.
-        activation: Their non-linearity.
-        positions: How places are told: :func:`positions.learned`, ``sinusoidal`` or ``rotary``.
-        residual: :func:`pre_norm` or :func:`post_norm`.
-        stack: How blocks follow each other: :func:`unrolled` or :func:`scanned`.
-        kernel_init: Draws the weights of projections.
-        residual_init: Draws those of the last projection of each part of a block.
-        embedding_init: Draws the tokens' vectors.
-        use_bias: Whether projections and normalisations have biases.
         padding: The token of the source that means that there is none; ``None``: all are real.
 
     Reference:
@@ -224,21 +200,21 @@ class Transformer(linen.Module):
 
     source: int
     target: int
-    features: int = 128
-    layers: int = 4
-    heads: int = 4
-    context: int = 128
-    dropout: Any = 0.0
-    attention_dropout: Any = 0.0
-    expansion: int = 4
-    activation: Callable[[Array], Array] = partial(jax.nn.gelu, approximate=True)
-    positions: Positions = learned()
-    residual: Residual = pre_norm
-    stack: Stack = unrolled()
-    kernel_init: Any = linen.initializers.lecun_normal()
-    residual_init: Any = linen.initializers.lecun_normal()
-    embedding_init: Any = linen.initializers.normal(0.02)
-    use_bias: bool = True
+    features: int = Layers.features
+    layers: int = Layers.layers
+    heads: int = Layers.heads
+    context: int = Layers.context
+    dropout: Any = Layers.dropout
+    attention_dropout: Any = Layers.attention_dropout
+    expansion: int = Layers.expansion
+    activation: Callable[[Array], Array] = Layers.activation
+    positions: Positions = Layers.positions
+    residual: Residual = Layers.residual
+    stack: Stack = Layers.stack
+    kernel_init: Any = Layers.kernel_init
+    residual_init: Any = Layers.residual_init
+    embedding_init: Any = Layers.embedding_init
+    use_bias: bool = Layers.use_bias
     padding: int | None = 0
 
     def setup(self) -> None:
@@ -266,14 +242,10 @@ class Transformer(linen.Module):
             TypeError: ``x`` is no such dict; or as in :class:`Decoder`.
             ValueError: There are not as many targets as sources; or as in :class:`Decoder`.
         """
-        if not isinstance(x, Mapping) or set(x) != {"source", "target"}:
-            got = sorted(x) if isinstance(x, Mapping) else type(x).__name__
-            raise TypeError(f'x: expected a dict with "source" and "target", got {got}')
-        source, target = x["source"], x["target"]
+        source, target = source_and_target(x)
         self.encoder.check("source", source, None)
         self.decoder.check("target", target, None)
-        if source.shape[0] != target.shape[0]:
-            raise ValueError(f"x: {source.shape[0]} sources, but {target.shape[0]} targets: expected as many")
+        check_as_many(source, target)
         memory, mask = self._memory(source, train)
         return self.decoder(target, train, memory=memory, memory_mask=mask)
 
@@ -293,6 +265,32 @@ class Transformer(linen.Module):
     def extend(self, tokens: Array, state: Reading, mask: Array | None = None) -> tuple[Array, Reading]:
         """Reads more of the target, as :meth:`Decoder.extend`."""
         return self.decoder.extend(tokens, state, mask)
+
+    def attention_weights(self, x: Any, layer: int = -1) -> Array:
+        """Where each step of the target looks in one of the decoder's layers, for :func:`stepax.plot.attention_map`.
+
+        Args:
+            x: As for a call.
+            layer: Which one, counted from 0, or from the end by −1, −2 and so on.
+
+        Returns:
+            ``[batch, heads, t, s]``: row ``i`` of a head is what the logits of the token after the ``i``-th are made
+            of. It sums to 1, and padding of the source has 0.
+
+        Raises:
+            TypeError: As in a call, or ``layer`` is no whole number.
+            ValueError: As in a call, or there is no such layer.
+        """
+        check_count("layer", layer, -self.layers)
+        if layer >= self.layers:
+            raise ValueError(f"layer: expected one of the {self.layers} layers, at most {self.layers - 1}, got {layer}")
+        module, variables = self.unbind()
+        _, kept = module.apply({"params": variables["params"]}, x, mutable=COLLECTION)
+        layers = kept[COLLECTION]["decoder"]
+        if STACKED in layers:
+            layers = unstacked_parameters(layers)
+        (weights,) = layers[f"block_{layer % self.layers}"]["cross"]["weights"]
+        return weights
 
     def _memory(self, source: Array, train: bool) -> tuple[Array, Array | None]:
         self.encoder.check("source", source, None)

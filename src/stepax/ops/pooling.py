@@ -68,8 +68,10 @@ def _max_jvp(
     axes = _block_axes(window)
     numbers = _numbers(window)
     if math.prod(window) > MOST_PLACES:
-        largest = _blocks(x, window) == jnp.expand_dims(y, axes)
-        winner = jnp.where(largest, numbers, numbers.size).min(axes)
+        # Not by equality with y: XLA may compute x again for this, rounded otherwise, and then nothing equals y.
+        blocks = _blocks(lax.stop_gradient(x), window)
+        begin = _lowest(x.dtype), np.array(numbers.size, numbers.dtype)
+        _, winner = lax.reduce((blocks, jnp.broadcast_to(numbers, blocks.shape)), begin, _first_largest, axes)
     else:
         places = enumerate(_places(x, window, strides, pairs))
         _, winner = _pairwise(_later_if_larger, [(x, jnp.full(x.shape, i, numbers.dtype)) for i, x in places])
@@ -87,6 +89,12 @@ def _max_jvp(
 def _later_if_larger(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
     larger = b[0] > a[0]
     return jnp.where(larger, b[0], a[0]), jnp.where(larger, b[1], a[1])
+
+
+def _first_largest(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The same in any order of the places."""
+    left = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] < b[1]))
+    return jnp.where(left, a[0], b[0]), jnp.where(left, a[1], b[1])
 
 
 def _numbers(window: tuple[int, ...]) -> np.ndarray:

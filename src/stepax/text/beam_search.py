@@ -57,7 +57,7 @@ def _greedy(module: Any, length: int, begin: int, end: int) -> Callable[[Tree, A
         encode, extend = _methods(module, params)
         rows = source.shape[0]
         state = encode(source)
-        _check_vocabulary(extend, rows, state, begin, end)
+        _checked_step(extend, rows, state, begin, end)
 
         def goes_on(carried: Any) -> Array:
             step, _, _, done, *_ = carried
@@ -164,7 +164,8 @@ def _beam_search(module: Any, length: int, beams: int, begin: int, end: int) -> 
         encode, extend = _methods(module, params)
         axes = _batch_axes(encode, source)
         state = _each_row(lambda leaf, axis: jnp.repeat(leaf, beams, axis), encode(source), axes)
-        _check_vocabulary(extend, source.shape[0] * beams, state, begin, end)
+        # What is never written is the same for all beams of a row: it stays where it is.
+        axes = _of_written(axes, _checked_step(extend, source.shape[0] * beams, state, begin, end))
 
         def divisor(count: Any) -> Array:
             return ((5.0 + count) / 6.0) ** penalty
@@ -252,6 +253,12 @@ def _grown(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
     return grown[0]
 
 
+def _of_written(axes: list[int | None], step: Any) -> list[int | None]:
+    """The axes of the leaves that a step changes; ``None`` where it hands on what came in, as a source's memory."""
+    given, made = step.invars[1:], step.outvars[1:]
+    return [None if a is b else axis for axis, a, b in zip(axes, given, made, strict=True)]
+
+
 def _each_row(function: Callable[[Array, int], Array], state: Tree, axes: list[int | None]) -> Tree:
     """A state of which every leaf with an axis of rows is changed."""
     leaves, structure = jax.tree.flatten(state)
@@ -282,10 +289,11 @@ def _checked(module: Any, source: Any, length: Any, begin: Any, end: Any) -> Arr
     return jnp.asarray(source)
 
 
-def _check_vocabulary(extend: Extend, rows: int, state: Tree, begin: int, end: int) -> None:
-    logits, _ = jax.eval_shape(extend, jax.ShapeDtypeStruct((rows, 1), jnp.int32), state)
+def _checked_step(extend: Extend, rows: int, state: Tree, begin: int, end: int) -> Any:
+    """The program of one step, ``(tokens, state) -> (logits, state)``, if its vocabulary holds both tokens."""
+    tokens = jax.ShapeDtypeStruct((rows, 1), jnp.int32)
+    program, (logits, _) = jax.make_jaxpr(extend, return_shape=True)(tokens, state)
     for name, token in (("begin", begin), ("end", end)):
-        if token >= logits.shape[-1]:
-            raise ValueError(
-                f"{name}: expected a token of the vocabulary, from 1 to {logits.shape[-1] - 1}, got {token}"
-            )
+        if token >= (vocabulary := logits.shape[-1]):
+            raise ValueError(f"{name}: expected a token of the vocabulary, from 1 to {vocabulary - 1}, got {token}")
+    return program.jaxpr

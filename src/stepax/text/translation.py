@@ -8,8 +8,8 @@ from flax import linen
 
 from stepax.checks import check_count, check_dropout
 from stepax.nn import LSTM, Dense, Dropout
+from stepax.nn.tokens import check_as_many, check_tokens, source_and_target
 from stepax.ops import attention, attention_weights, embed
-from stepax.targets import host_values
 from stepax.text.tokens import PADDING
 from stepax.typing import Array
 
@@ -155,7 +155,7 @@ class LSTMTranslator(linen.Module):
             TypeError: They are no whole numbers.
             ValueError: As in a call.
         """
-        _check_tokens("source", source, self.source, least=1)
+        _check("source", source, self.source, least=1)
         return self.encoder(source, False)
 
     def extend(self, tokens: Array, state: Any, mask: Array | None = None) -> tuple[Array, Any]:
@@ -173,7 +173,7 @@ class LSTMTranslator(linen.Module):
             TypeError: They are no whole numbers, or ``mask`` is floating.
             ValueError: As in a call, or shapes do not fit together.
         """
-        _check_tokens("tokens", tokens, self.target)
+        _check("tokens", tokens, self.target)
         logits, _, state = self.decoder(tokens, state, mask, False)
         return logits, state
 
@@ -197,14 +197,10 @@ class LSTMTranslator(linen.Module):
         return attention_weights(*_one_head(query, state.memory), **_seen(state))[:, 0]
 
     def _pair(self, x: Any) -> tuple[Array, Array]:
-        if not isinstance(x, Mapping) or set(x) != {"source", "target"}:
-            got = sorted(x) if isinstance(x, Mapping) else type(x).__name__
-            raise TypeError(f'x: expected a dict with "source" and "target", got {got}')
-        source, target = x["source"], x["target"]
-        _check_tokens('x["source"]', source, self.source, least=1)
-        _check_tokens('x["target"]', target, self.target)
-        if source.shape[0] != target.shape[0]:
-            raise ValueError(f"x: {source.shape[0]} sources, but {target.shape[0]} targets: expected as many")
+        source, target = source_and_target(x)
+        _check('x["source"]', source, self.source, least=1)
+        _check('x["target"]', target, self.target)
+        check_as_many(source, target)
         return source, target
 
 
@@ -224,13 +220,8 @@ def _seen(state: _State) -> dict[str, Any]:
     return {"mask": state.real[:, None, None], "scale": 1.0}
 
 
-def _check_tokens(name: str, tokens: Any, vocabulary: int, least: int = 0) -> None:
+def _check(name: str, tokens: Any, vocabulary: int, least: int = 0) -> None:
     if jnp.ndim(tokens) != 2 or tokens.shape[1] < least:
         some = " with at least one" if least else ""
         raise ValueError(f"{name}: expected tokens of shape [batch, time]{some}, got {jnp.shape(tokens)}")
-    if not jnp.issubdtype(tokens.dtype, jnp.integer):
-        raise TypeError(f"{name}: expected whole numbers, got {tokens.dtype}")
-    values = host_values(tokens)
-    if values is not None and values.size and not 0 <= values.min() <= values.max() < vocabulary:
-        wrong = values.min() if values.min() < 0 else values.max()
-        raise ValueError(f"{name}: expected tokens from 0 to {vocabulary - 1} (the vocabulary), got {wrong}")
+    check_tokens(name, tokens, vocabulary)
