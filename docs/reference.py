@@ -9,7 +9,20 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-MODULES = ("stepax", "nn", "nn.filters", "nn.positions", "losses", "metrics", "ops", "text", "data", "plot")
+MODULES = (
+    "stepax",
+    "nn",
+    "nn.filters",
+    "nn.positions",
+    "losses",
+    "metrics",
+    "ops",
+    "text",
+    "rl",
+    "rl.environments.known",
+    "data",
+    "plot",
+)
 SHELL = ("checkpoint", "weights", "deployment", "processes", "logs", "progress", "record", "compile")
 PAGE = pathlib.Path(__file__).with_name("reference.md")
 

@@ -68,6 +68,7 @@ LAZY = (
     "processes",
     "progress",
     "record",
+    "rl",
     "text",
     "typing",
     "weights",

@@ -1,0 +1,106 @@
+"""Networks of agents: policies, values, and both as one module."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen
+
+from stepax import nn
+from stepax.rl.distributions import Categorical, Distribution, Normal
+from stepax.typing import Array
+
+__all__ = ["ActorCritic", "CategoricalPolicy", "NormalPolicy", "Value"]
+
+ORTHOGONAL = linen.initializers.orthogonal
+
+
+class _Body(linen.Module):
+    """Dense layers with a small last one, so that a policy begins near to indifference."""
+
+    features: Sequence[int]
+    outputs: int
+    activation: Callable[[Array], Array]
+    last: float
+
+    @linen.compact
+    def __call__(self, x: Array) -> Array:
+        x = x.reshape(x.shape[0], -1)
+        for i, width in enumerate(self.features):
+            x = self.activation(nn.Dense(width, kernel_init=ORTHOGONAL(2**0.5), name=f"dense_{i}")(x))
+        return nn.Dense(self.outputs, kernel_init=ORTHOGONAL(self.last), name="out")(x)
+
+
+class CategoricalPolicy(linen.Module):
+    """One of several actions.
+
+    Attributes:
+        actions: How many there are.
+        features: The widths of the hidden layers.
+        activation: Between layers.
+    """
+
+    actions: int
+    features: Sequence[int] = (64, 64)
+    activation: Callable[[Array], Array] = jnp.tanh
+
+    @linen.compact
+    def __call__(self, x: Array) -> Categorical:
+        """From observations ``[batch, …]`` to a distribution over the actions for each."""
+        return Categorical(_Body(self.features, self.actions, self.activation, 0.01, name="body")(x))
+
+
+class NormalPolicy(linen.Module):
+    """Real numbers whose spread is learnt, and is the same everywhere.
+
+    Attributes:
+        actions: How many numbers an action has.
+        features: The widths of the hidden layers.
+        activation: Between layers.
+        log_std: The logarithm of the standard deviation before training.
+    """
+
+    actions: int
+    features: Sequence[int] = (64, 64)
+    activation: Callable[[Array], Array] = jnp.tanh
+    log_std: float = 0.0
+
+    @linen.compact
+    def __call__(self, x: Array) -> Normal:
+        """From observations ``[batch, …]`` to a distribution for each."""
+        mean = _Body(self.features, self.actions, self.activation, 0.01, name="body")(x)
+        log_std = self.param("log_std", linen.initializers.constant(self.log_std), (self.actions,))
+        return Normal(mean, jnp.broadcast_to(log_std[None], mean.shape))
+
+
+class Value(linen.Module):
+    """The value of an observation.
+
+    Attributes:
+        features: The widths of the hidden layers.
+        activation: Between layers.
+    """
+
+    features: Sequence[int] = (64, 64)
+    activation: Callable[[Array], Array] = jnp.tanh
+
+    @linen.compact
+    def __call__(self, x: Array) -> Array:
+        """From observations ``[batch, …]`` to ``[batch]``."""
+        return _Body(self.features, 1, self.activation, 1.0, name="body")(x)[:, 0]
+
+
+class ActorCritic(linen.Module):
+    """A policy and a value, which share nothing.
+
+    Attributes:
+        actor: From observations to a :class:`Distribution`.
+        critic: From observations to values, ``[batch]``.
+    """
+
+    actor: Any
+    critic: Any
+
+    def __call__(self, x: Array) -> tuple[Distribution, Array]:
+        """From observations ``[batch, …]`` to distributions of actions and values ``[batch]``."""
+        return self.actor(x), self.critic(x)

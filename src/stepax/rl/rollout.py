@@ -1,0 +1,233 @@
+"""Acting: many lanes of one environment and a policy, step by step in a compiled loop."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from stepax.checks import check_count
+from stepax.model import Model
+from stepax.rl.distributions import Categorical, Normal
+from stepax.rl.environment import Environment, Step, auto_reset
+from stepax.rl.spaces import Box, Discrete
+from stepax.typing import Array, Key, Metrics, Tree
+
+__all__ = [
+    "Act",
+    "Lanes",
+    "acting",
+    "begin",
+    "check_policy",
+    "episodes",
+    "inside",
+    "progress",
+    "rollout",
+    "whole_episodes",
+]
+
+# ``(observations [lanes, …], key) -> (actions [lanes, …], what else is to be kept of each step, by name)``.
+Act = Callable[[Array, Key], tuple[Array, dict[str, Any]]]
+
+
+class Lanes(NamedTuple):
+    """Where every environment stands, and what its episodes have brought.
+
+    Attributes:
+        state: The environments' states, each leaf ``[lanes, …]``.
+        observation: What the policy sees next, ``[lanes, …]``.
+        current: Return and length of the episode that is going on, ``[lanes]`` each.
+        last: The same of the last one that has ended; before that, of the one that is going on.
+        finished: How many have ended, ``[lanes]``.
+    """
+
+    state: Tree
+    observation: Array
+    current: tuple[Array, Array]
+    last: tuple[Array, Array]
+    finished: Array
+
+
+def acting(model: Model, params: Tree, variables: Tree, *, likeliest: bool = False) -> Act:
+    """The policy of an actor–critic: draws actions, or takes the likeliest; keeps values and probabilities.
+
+    Args:
+        model: From observations ``[lanes, …]`` to a distribution of actions and values ``[lanes]``.
+        params: Its parameters.
+        variables: Its statistics.
+        likeliest: Whether to take the likeliest action.
+    """
+
+    def act(observation: Array, key: Key) -> tuple[Array, dict[str, Any]]:
+        (policy, value), _ = model.apply(params, variables, observation, train=False, key=None)
+        action = policy.mode() if likeliest else policy.sample(key)
+        return action, {"value": value, "log_probability": policy.log_probability(action)}
+
+    return act
+
+
+def check_policy(environment: Environment, model: Model, params: Tree, variables: Tree, first: Array) -> None:
+    """Refuse an actor–critic whose actions are none of the environment's; traces it, and runs nothing.
+
+    Raises:
+        TypeError: It gives no pair of a distribution and values.
+        ValueError: The distribution is none over these actions.
+    """
+    given = jax.eval_shape(lambda *of: model.apply(*of, train=False, key=None)[0], params, variables, first)
+    if type(given) is not tuple or len(given) != 2 or not isinstance(given[0], Categorical | Normal):
+        raise TypeError(f"model: expected a distribution of actions and values, got {type(given).__name__}")
+    policy: Any
+    policy, space = given[0], environment.action_space
+    takes = f"one of {space.n}" if isinstance(space, Discrete) else f"numbers of shape {space.shape}"
+    if isinstance(policy, Categorical) != isinstance(space, Discrete):
+        gives = "chooses among actions" if isinstance(policy, Categorical) else "gives real numbers"
+        raise ValueError(f"model: its policy {gives}, and the environment takes {takes}")
+    if isinstance(space, Discrete) and policy.logits.shape[1:] != (space.n,):
+        raise ValueError(
+            f"model: its policy chooses among {policy.logits.shape[-1]} actions, and the environment has {space.n}"
+        )
+    if isinstance(policy, Normal) and policy.mean.shape[1:] != space.shape:
+        raise ValueError(
+            f"model: its policy gives numbers of shape {policy.mean.shape[1:]}, and the environment takes {takes}"
+        )
+
+
+def begin(environment: Environment, lanes: int, key: Key) -> Lanes:
+    """Every lane at the beginning of an episode."""
+    check_count("lanes", lanes)
+    state, observation = jax.vmap(auto_reset(environment).reset)(jax.random.split(key, lanes))
+    nothing = jnp.zeros(lanes), jnp.zeros(lanes, jnp.int32)
+    return Lanes(state, observation, nothing, nothing, nothing[1])
+
+
+def rollout(environment: Environment, act: Act, lanes: Lanes, key: Key, length: int) -> tuple[Lanes, dict[str, Any]]:
+    """A number of steps in every lane; an episode that ends is followed by a new one.
+
+    Args:
+        environment: As ``begin`` had it.
+        act: The policy. Real actions outside of their space reach the environment as the nearest ones inside.
+        lanes: Where to go on.
+        key: For the policy and the environments.
+        length: How many steps.
+
+    Returns:
+        Where the lanes stand; and the trajectory, each array ``[length, lanes, …]``: ``observation``, ``action``,
+        ``reward``, ``terminated``, ``truncated``, ``next_observation`` (the one at the end of an episode, and not that
+        of the next one) and what else ``act`` told.
+    """
+    step = partial(_transition, environment, jax.vmap(auto_reset(environment).step), act)
+
+    def one(lanes: Lanes, i: Array) -> tuple[Lanes, dict[str, Any]]:
+        made, transition = step(lanes.state, lanes.observation, jax.random.fold_in(key, i))
+        return _counted(lanes, made), {**transition, "next_observation": made.state.final_observation}
+
+    return lax.scan(one, lanes, jnp.arange(length))
+
+
+def whole_episodes(environment: Environment, act: Act, key: Key, lanes: int, length: int) -> dict[str, Any]:
+    """One episode in each lane, from its beginning; the program stops when all have ended.
+
+    Args:
+        environment: The environment.
+        act: The policy, as in ``rollout``.
+        key: For both.
+        lanes: How many episodes.
+        length: Where those that have no end are left.
+
+    Returns:
+        The trajectory as ``rollout`` gives it, ``[length, lanes, …]``, and its ``weight``: 1 for the steps of an
+        episode, 0 after its end.
+    """
+    reset_key, run_key = jax.random.split(key)
+    state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, lanes))
+    step = partial(_transition, environment, jax.vmap(environment.step), act)
+    like = jax.eval_shape(lambda *given: step(*given)[1], state, observation, run_key)
+    made = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), like)
+    weight = jnp.zeros((length, lanes))
+
+    def one(carry: Any) -> Any:
+        i, state, observation, done, made, weight = carry
+        after, transition = step(state, observation, jax.random.fold_in(run_key, i))
+        made = jax.tree.map(lambda whole, new: lax.dynamic_update_index_in_dim(whole, new, i, 0), made, transition)
+        weight = lax.dynamic_update_index_in_dim(weight, (~done).astype(weight.dtype), i, 0)
+        return i + 1, after.state, after.observation, done | after.terminated | after.truncated, made, weight
+
+    begun = jnp.int32(0), state, observation, jnp.zeros(lanes, bool), made, weight
+    *_, made, weight = lax.while_loop(lambda carry: (carry[0] < length) & ~carry[3].all(), one, begun)
+    return {**made, "weight": weight}
+
+
+def _transition(
+    environment: Environment, step: Callable[..., Step], act: Act, state: Tree, observation: Array, key: Key
+) -> tuple[Step, dict[str, Any]]:
+    """One step in every lane, and what is to be kept of it but where it led."""
+    act_key, step_key = jax.random.split(key)
+    action, kept = act(observation, act_key)
+    made = step(state, inside(environment, action), jax.random.split(step_key, len(observation)))
+    ends = {"terminated": made.terminated, "truncated": made.truncated}
+    transition = {"observation": observation, "action": action, "reward": made.reward, **ends}
+    return made, {**transition, "next_observation": made.observation, **kept}
+
+
+def _counted(lanes: Lanes, made: Any) -> Lanes:
+    """The lanes after a step, with what it has brought."""
+    sums = lanes.current[0] + made.reward, lanes.current[1] + 1
+    ended = made.terminated | made.truncated
+    told = ended | (lanes.finished == 0)
+    last, current = (
+        jax.tree.map(partial(jnp.where, where), new, old)
+        for where, new, old in ((told, sums, lanes.last), (~ended, sums, jax.tree.map(jnp.zeros_like, sums)))
+    )
+    return Lanes(made.state, made.observation, current, last, lanes.finished + ended)
+
+
+def progress(lanes: Lanes) -> Metrics:
+    """``return`` and ``length`` of the last episodes that have ended, means over lanes."""
+    total, length = lanes.last
+    return {"return": total.mean(), "length": length.astype(jnp.float32).mean()}
+
+
+def inside(environment: Environment, action: Array) -> Array:
+    """Actions, real ones cut to the bounds of their space."""
+    space = environment.action_space
+    return jnp.clip(action, space.low[None], space.high[None]) if isinstance(space, Box) else action
+
+
+def episodes(environment: Environment, act: Act, key: Key, count: int, steps: int) -> Metrics:
+    """Whole episodes, one in each lane.
+
+    Args:
+        environment: The environment.
+        act: The policy.
+        key: For both.
+        count: How many episodes.
+        steps: Where to stop those that have not ended.
+
+    Returns:
+        ``return`` and ``length``, means over episodes, ``ended``, the fraction of them that came to their end, and
+        ``weight``, how many there were.
+    """
+    reset_key, run_key = jax.random.split(key)
+    state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, count))
+    nothing = jnp.zeros(count), jnp.zeros(count, jnp.int32), jnp.zeros(count, bool)
+
+    def wanted(carry: Any) -> Array:
+        return (carry[0] < steps) & ~carry[3][2].all()
+
+    def one(carry: Any) -> Any:
+        i, state, observation, (total, length, done) = carry
+        act_key, step_key = jax.random.split(jax.random.fold_in(run_key, i))
+        action = inside(environment, act(observation, act_key)[0])
+        made = jax.vmap(environment.step)(state, action, jax.random.split(step_key, count))
+        counts = total + jnp.where(done, 0, made.reward), length + ~done, done | made.terminated | made.truncated
+        return i + 1, made.state, made.observation, counts
+
+    _, _, _, (total, length, done) = lax.while_loop(wanted, one, (jnp.int32(0), state, observation, nothing))
+    return {
+        "return": total.mean(),
+        "length": length.astype(jnp.float32).mean(),
+        "ended": done.astype(jnp.float32).mean(),
+        "weight": jnp.float32(count),
+    }
