@@ -30,7 +30,9 @@ from stepax.rl.estimators import VTrace, gae, lambda_returns, n_step_returns, re
 from stepax.rl.networks import ActorCritic, CategoricalPolicy, NormalPolicy, Value
 from stepax.rl.normalization import normalized
 from stepax.rl.ppo import ppo
+from stepax.rl.prioritised import prioritised
 from stepax.rl.reinforce import reinforce
+from stepax.rl.replay import Replay, Sample, n_step, uniform
 from stepax.rl.spaces import Box, Discrete
 
 __all__ = [
@@ -46,7 +48,9 @@ __all__ = [
     "Limited",
     "Normal",
     "NormalPolicy",
+    "Replay",
     "Resetting",
+    "Sample",
     "Step",
     "Table",
     "VTrace",
@@ -68,10 +72,12 @@ __all__ = [
     "lambda_returns",
     "mountain_car",
     "mountain_car_continuous",
+    "n_step",
     "n_step_returns",
     "normalized",
     "pendulum",
     "ppo",
+    "prioritised",
     "random_lake",
     "reinforce",
     "returns",
@@ -80,5 +86,6 @@ __all__ = [
     "taxi",
     "taxi_table",
     "time_limit",
+    "uniform",
     "vtrace",
 ]
