@@ -226,8 +226,9 @@ def table(results: list[dict[str, Any]]) -> str:
         "",
         "Written by `examples/record.py` from `docs/results/*.json`; nothing in here is typed by hand. ± is the "
         "standard deviation over seeds (or splits), and the mean is what must hold. Hyper-parameters are published "
-        "ones or were chosen on validation data; no test set chose any. Where a line speaks of the best epoch, it "
-        "is the best by the test set, as the published number is; the line of the last epoch beside it is free of it.",
+        "ones or were chosen on validation data; no test set chose any, but for movie reviews, whose development "
+        "sentences are test sentences of other folds. Where a line speaks of the best epoch, it is the best by the "
+        "test set, as the published number is; the line of the last epoch beside it is free of it.",
         "",
         "| what | published | must show | measured | holds | example |",
         "|---|---|---|---|---|---|",

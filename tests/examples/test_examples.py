@@ -13,6 +13,7 @@ TINY: dict[str, dict[str, Any]] = {
     "basics_losses": {},
     "basics_optimizers": {"steps": 3, "shown": 3},
     "basics_perceptron": {"seeds": 10, "epochs": 100, "steps": 300},
+    "rl_tabular": {"seeds": 2, "lake_steps": 1, "cliff_steps": 1, "taxi_steps": 1, "length": 20},
     "sequences_adding": {"time": 6, "seeds": 1, "epochs": 1, "recurrent_epochs": 1, "examples": 8, "batch_size": 4},
     "sequences_chorales": {"seeds": 1, "epochs": 1, "pieces": 2, "batch_size": 2},
     "sequences_copying": {"blanks": 3, "epochs": 2, "examples": 8, "batch_size": 4},
@@ -50,7 +51,8 @@ def test_images(name: str, data_dir: pathlib.Path, tmp_path: pathlib.Path) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["basics_optimizers", "sequences_adding", "sequences_copying", "tables_baselines", "text_addition"]
+    "name",
+    ["basics_optimizers", "rl_tabular", "sequences_adding", "sequences_copying", "tables_baselines", "text_addition"],
 )
 def test_runs(name: str, tmp_path: pathlib.Path) -> None:
     assert_recordable(name, numbers(name, tmp_path))

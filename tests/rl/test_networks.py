@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stepax.rl.distributions import Categorical, Normal
-from stepax.rl.networks import ActorCritic, CategoricalPolicy, NormalPolicy, Value
+from stepax.rl.networks import ActionValues, ActorCritic, CategoricalPolicy, Dueling, NormalPolicy, Value
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
@@ -55,3 +55,14 @@ def test_observations_of_any_shape(shape):
     module = Value((5,))
     x = np.ones(shape, np.float32)
     assert module.apply(drawn(module, x), x).shape == (4,)
+
+
+def test_the_advantages_of_a_duel_have_the_mean_0():
+    module = Dueling(3, (6, 5))
+    params = drawn(module)["params"]
+    values = module.apply({"params": params}, X)
+    assert values.shape == (4, 3)
+    hidden = jax.nn.relu(X @ params["dense_0"]["kernel"])
+    value = jax.nn.relu(hidden @ params["value"]["dense_0"]["kernel"]) @ params["value"]["out"]["kernel"]
+    np.testing.assert_allclose(values.mean(-1), value[:, 0], 1e-4, 1e-6)
+    assert ActionValues(3, (5,)).apply(drawn(ActionValues(3, (5,))), X).shape == (4, 3)

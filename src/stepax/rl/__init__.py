@@ -1,7 +1,9 @@
 """Reinforcement learning: environments as pure functions, agents whose whole training is one pure step."""
 
 from stepax.rl.a2c import a2c
+from stepax.rl.action_table import ByVisits
 from stepax.rl.distributions import Categorical, Distribution, Normal
+from stepax.rl.dqn import double, dqn, gradual, maximum, periodic
 from stepax.rl.environment import Environment, Limited, Resetting, Step, auto_reset, check_environment, time_limit
 from stepax.rl.environments import (
     LAKE_4X4,
@@ -13,6 +15,7 @@ from stepax.rl.environments import (
     cliff_walking,
     cliff_walking_table,
     deep_sea,
+    from_table,
     frozen_lake,
     frozen_lake_8x8,
     frozen_lake_table,
@@ -22,28 +25,32 @@ from stepax.rl.environments import (
     pendulum,
     random_lake,
     right_actions,
-    tabular,
     taxi,
     taxi_table,
 )
 from stepax.rl.estimators import VTrace, gae, lambda_returns, n_step_returns, returns, vtrace
-from stepax.rl.networks import ActorCritic, CategoricalPolicy, NormalPolicy, Value
+from stepax.rl.networks import ActionValues, ActorCritic, CategoricalPolicy, Dueling, NormalPolicy, Value
 from stepax.rl.normalization import normalized
 from stepax.rl.ppo import ppo
 from stepax.rl.prioritised import prioritised
 from stepax.rl.reinforce import reinforce
 from stepax.rl.replay import Replay, Sample, n_step, uniform
 from stepax.rl.spaces import Box, Discrete
+from stepax.rl.tabular import expected_sarsa, q_learning, sarsa
+from stepax.rl.value_iteration import Solution, action_values, policy_values, value_iteration
 
 __all__ = [
     "LAKE_4X4",
     "LAKE_8X8",
+    "ActionValues",
     "ActorCritic",
     "Box",
+    "ByVisits",
     "Categorical",
     "CategoricalPolicy",
     "Discrete",
     "Distribution",
+    "Dueling",
     "Environment",
     "Limited",
     "Normal",
@@ -51,12 +58,14 @@ __all__ = [
     "Replay",
     "Resetting",
     "Sample",
+    "Solution",
     "Step",
     "Table",
     "VTrace",
     "Value",
     "a2c",
     "acrobot",
+    "action_values",
     "auto_reset",
     "cartpole",
     "catch",
@@ -64,28 +73,38 @@ __all__ = [
     "cliff_walking",
     "cliff_walking_table",
     "deep_sea",
+    "double",
+    "dqn",
+    "expected_sarsa",
+    "from_table",
     "frozen_lake",
     "frozen_lake_8x8",
     "frozen_lake_table",
     "gae",
+    "gradual",
     "known",
     "lambda_returns",
+    "maximum",
     "mountain_car",
     "mountain_car_continuous",
     "n_step",
     "n_step_returns",
     "normalized",
     "pendulum",
+    "periodic",
+    "policy_values",
     "ppo",
     "prioritised",
+    "q_learning",
     "random_lake",
     "reinforce",
     "returns",
     "right_actions",
-    "tabular",
+    "sarsa",
     "taxi",
     "taxi_table",
     "time_limit",
     "uniform",
+    "value_iteration",
     "vtrace",
 ]

@@ -44,7 +44,18 @@ class ByVisits(NamedTuple):
 
 
 class TableSettings(NamedTuple):
-    """How a table is learnt, as the rules' arguments of the same names say."""
+    """How a table is learnt.
+
+    Attributes:
+        rate: A number, a function of the step's number, or :class:`ByVisits`.
+        epsilon: A number, or a function of the step's number.
+        lanes: How many environments run side by side.
+        length: Steps of each of them in a step of the learner.
+        discount: γ, from 0 to 1.
+        initial: The first values.
+        evaluation_episodes: How many episodes ``evaluate`` runs.
+        evaluation_steps: Where it stops those that have no end.
+    """
 
     rate: Any
     epsilon: Any
@@ -73,6 +84,20 @@ class _Learning(NamedTuple):
 
 
 def table_learner(environment: Environment, following: Following, settings: TableSettings) -> Learner:
+    """A learner whose step is ``length`` steps of every lane, each learnt from as it is made.
+
+    Args:
+        environment: Where to act; observations and actions are ``Discrete``.
+        following: The rule.
+        settings: The rest, as the arguments of :func:`stepax.rl.q_learning` say.
+
+    Returns:
+        The learner, as there.
+
+    Raises:
+        TypeError: As there.
+        ValueError: As there.
+    """
     states, actions = _sizes(environment)
     _check(settings, (states, actions))
     lanes, length = settings.lanes, settings.length
@@ -177,11 +202,13 @@ def _now(name: str, value: Any, step: Array) -> Any:
 def _sizes(environment: Environment) -> tuple[int, int]:
     """How many observations and actions there are."""
     check_environment(environment)
-    spaces = {"observation_space": environment.observation_space, "action_space": environment.action_space}
-    for name, space in spaces.items():
-        if not isinstance(space, Discrete):
-            raise TypeError(f"environment.{name}: expected a Discrete, for a table, got a {type(space).__name__}")
-    return spaces["observation_space"].n, spaces["action_space"].n
+    return _size("observation_space", environment.observation_space), _size("action_space", environment.action_space)
+
+
+def _size(name: str, space: Any) -> int:
+    if not isinstance(space, Discrete):
+        raise TypeError(f"environment.{name}: expected a Discrete, for a table, got a {type(space).__name__}")
+    return space.n
 
 
 def _check(settings: TableSettings, shape: tuple[int, int]) -> None:
@@ -199,11 +226,12 @@ def _check(settings: TableSettings, shape: tuple[int, int]) -> None:
 
 
 def _check_initial(initial: Any, shape: tuple[int, int]) -> None:
-    if not jnp.issubdtype(jnp.result_type(initial), jnp.number):
-        raise TypeError(f"initial: expected numbers, got {jnp.result_type(initial)}")
-    if jnp.shape(initial) not in ((), shape):
-        raise ValueError(f"initial: expected a number or an array of shape {shape}, got shape {jnp.shape(initial)}")
-    known = host_values(jnp.asarray(initial))
+    initial = initial if isinstance(initial, jax.Array) else np.asarray(initial)
+    if not jnp.issubdtype(initial.dtype, jnp.number):
+        raise TypeError(f"initial: expected numbers, got {initial.dtype}")
+    if initial.shape not in ((), shape):
+        raise ValueError(f"initial: expected a number or an array of shape {shape}, got shape {initial.shape}")
+    known = host_values(initial)
     if known is not None and not np.isfinite(known).all():
         raise ValueError("initial: expected finite numbers, got NaN or inf")
 

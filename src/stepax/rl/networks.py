@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen
 
@@ -10,7 +11,7 @@ from stepax import nn
 from stepax.rl.distributions import Categorical, Distribution, Normal
 from stepax.typing import Array
 
-__all__ = ["ActorCritic", "CategoricalPolicy", "NormalPolicy", "Value"]
+__all__ = ["ActionValues", "ActorCritic", "CategoricalPolicy", "Dueling", "NormalPolicy", "Value"]
 
 ORTHOGONAL = linen.initializers.orthogonal
 
@@ -88,6 +89,53 @@ class Value(linen.Module):
     def __call__(self, x: Array) -> Array:
         """From observations ``[batch, …]`` to ``[batch]``."""
         return _Body(self.features, 1, self.activation, 1.0, name="body")(x)[:, 0]
+
+
+class ActionValues(linen.Module):
+    """The values of all actions.
+
+    Attributes:
+        actions: How many there are.
+        features: The widths of the hidden layers.
+        activation: Between layers.
+    """
+
+    actions: int
+    features: Sequence[int] = (64, 64)
+    activation: Callable[[Array], Array] = jax.nn.relu
+
+    @linen.compact
+    def __call__(self, x: Array) -> Array:
+        """From observations ``[batch, …]`` to ``[batch, actions]``."""
+        return _Body(self.features, self.actions, self.activation, 1.0, name="body")(x)
+
+
+class Dueling(linen.Module):
+    """The values of all actions as that of the observation and the advantages of each, which have the mean 0.
+
+    Attributes:
+        actions: How many there are.
+        features: The widths of the hidden layers, of which value and advantages share all but the last.
+        activation: Between layers.
+
+    Reference:
+        Wang et al., Dueling network architectures for deep reinforcement learning, ICML 2016.
+    """
+
+    actions: int
+    features: Sequence[int] = (64, 64)
+    activation: Callable[[Array], Array] = jax.nn.relu
+
+    @linen.compact
+    def __call__(self, x: Array) -> Array:
+        """From observations ``[batch, …]`` to ``[batch, actions]``."""
+        *shared, last = self.features
+        x = x.reshape(x.shape[0], -1)
+        for i, width in enumerate(shared):
+            x = self.activation(nn.Dense(width, kernel_init=ORTHOGONAL(2**0.5), name=f"dense_{i}")(x))
+        value = _Body((last,), 1, self.activation, 1.0, name="value")(x)
+        advantage = _Body((last,), self.actions, self.activation, 1.0, name="advantage")(x)
+        return value + advantage - advantage.mean(-1, keepdims=True)
 
 
 class ActorCritic(linen.Module):

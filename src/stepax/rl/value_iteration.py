@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from stepax.checks import check_count
-from stepax.rl.environments.table import Table, tabular
+from stepax.rl.environments.table import Table, from_table
 from stepax.rl.estimators import check_number
 
 __all__ = ["Solution", "action_values", "policy_values", "value_iteration"]
@@ -57,7 +57,7 @@ def value_iteration(
     _check(table, discount)
     check_number("tolerance", tolerance)
     check_count("most_sweeps", most_sweeps)
-    values = np.zeros(len(table.next_state))
+    values, change = np.zeros(len(table.next_state)), np.inf
     # The error left is at most this many times the last change.
     factor = discount / (1 - discount) if discount < 1 else 1.0
     for sweep in range(1, most_sweeps + 1):
@@ -66,9 +66,8 @@ def value_iteration(
         if factor * change <= tolerance:
             last = _backup(table, values, discount)
             return Solution(values, last, last.argmax(1), sweep)
-    raise ValueError(
-        f"most_sweeps: after {most_sweeps} sweeps values still change by {change:.3g}; {_reasons(discount)}"
-    )
+    advice = "more sweeps or a larger tolerance" + (", or a discount below 1" if discount == 1 else "")
+    raise ValueError(f"most_sweeps: after {most_sweeps} sweeps values still change by {change:.3g}; expected {advice}")
 
 
 def policy_values(table: Table, policy: Any, *, discount: Any = 0.99) -> np.ndarray:
@@ -130,7 +129,7 @@ def _check(table: Any, discount: Any) -> None:
     for name, value in {"table": table, "discount": discount}.items():
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
             raise TypeError(f"{name}: expected numbers that are known, got traced ones: this runs on the host")
-    tabular(table)
+    from_table(table)
     check_number("discount", discount, most=1)
 
 
@@ -157,7 +156,3 @@ def _check_ends(moves: np.ndarray, ends: np.ndarray) -> None:
         ends = more
     if not ends.all():
         raise ValueError(f"discount: expected less than 1 for a policy that never ends from state {ends.argmin()}")
-
-
-def _reasons(discount: Any) -> str:
-    return "expected more sweeps or a larger tolerance" + (", or a discount below 1" if discount == 1 else "")

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from tests.rl.environments.battery import KEY, check, draws, once, solved
 
-from stepax.rl import Table, tabular
+from stepax.rl import Table, from_table
 from stepax.rl.environments.table import neighbours
 
 # From 0, action 0 stays with ¼, goes to 1 with ½, to 2 with ¼; action 1 goes to 2 and ends. From 1 and 2 back to 0.
@@ -21,11 +21,11 @@ TABLE = Table(
 
 
 def test_contract():
-    check(tabular(TABLE))
+    check(from_table(TABLE))
 
 
 def test_steps_by_hand():
-    environment = tabular(TABLE)
+    environment = from_table(TABLE)
     made = once(environment, jnp.int32(0), 1)
     assert (made.state, made.observation, made.reward, made.terminated) == (2, 2, 5, True)
     made = once(environment, jnp.int32(1), 1)
@@ -34,7 +34,7 @@ def test_steps_by_hand():
 
 
 def test_draws_have_the_distribution():
-    environment, keys = tabular(TABLE), jax.random.split(KEY, 20_000)
+    environment, keys = from_table(TABLE), jax.random.split(KEY, 20_000)
     made = jax.jit(jax.vmap(environment.step, (None, None, 0)))(jnp.int32(0), jnp.int32(0), keys)
     counts = np.bincount(made.state, minlength=3)
     assert scipy.stats.chisquare(counts, [5000, 10_000, 5000]).pvalue > 0.01
@@ -48,10 +48,10 @@ def test_draws_have_the_distribution():
 
 def test_a_table_of_one_outcome_draws_nothing():
     single = Table(*(array[..., :1] for array in TABLE[:3]), TABLE.terminated[..., :1], np.array([1]))
-    environment = tabular(single._replace(probability=np.ones((3, 2, 1))))
+    environment = from_table(single._replace(probability=np.ones((3, 2, 1))))
     text = str(jax.make_jaxpr(lambda key: environment.step(environment.reset(key)[0], 1, key))(KEY))
     assert "random" not in text
-    assert "random" in str(jax.make_jaxpr(lambda key: tabular(TABLE).step(0, 1, key))(KEY))
+    assert "random" in str(jax.make_jaxpr(lambda key: from_table(TABLE).step(0, 1, key))(KEY))
 
 
 def test_probabilities_may_be_traced():
@@ -59,7 +59,7 @@ def test_probabilities_may_be_traced():
     @jax.vmap
     def mean(chance):
         table = TABLE._replace(probability=jnp.asarray(TABLE.probability).at[0, 0].set(chance))
-        step = tabular(table).step
+        step = from_table(table).step
         return jax.vmap(lambda key: step(jnp.int32(0), jnp.int32(0), key).reward)(jax.random.split(KEY, 500)).mean()
 
     means = mean(jnp.float32([[1, 0, 0], [0, 0, 1], [0.5, 0, 0.5]]))
@@ -97,11 +97,11 @@ def test_neighbours_by_hand():
 )  # fmt: skip
 def test_bad_tables(change, message):
     with pytest.raises(ValueError, match=message):
-        tabular(TABLE._replace(**change))
+        from_table(TABLE._replace(**change))
     with pytest.raises(TypeError, match=r"table: expected a stepax.rl.Table, got tuple"):
-        tabular(tuple(TABLE))
+        from_table(tuple(TABLE))
 
 
 def test_an_action_that_is_none():
     with pytest.raises(ValueError, match="action: expected a whole number from 0 to 1, got 2"):
-        tabular(TABLE).step(jnp.int32(0), 2, KEY)
+        from_table(TABLE).step(jnp.int32(0), 2, KEY)

@@ -16,7 +16,7 @@ from stepax.rl.environments.frozen_lake import (
 )
 from stepax.rl.environments.mountain_car import mountain_car, mountain_car_continuous
 from stepax.rl.environments.pendulum import pendulum
-from stepax.rl.environments.table import Table, tabular
+from stepax.rl.environments.table import Table, from_table
 from stepax.rl.environments.taxi import taxi, taxi_table
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "cliff_walking",
     "cliff_walking_table",
     "deep_sea",
+    "from_table",
     "frozen_lake",
     "frozen_lake_8x8",
     "frozen_lake_table",
@@ -38,7 +39,6 @@ __all__ = [
     "pendulum",
     "random_lake",
     "right_actions",
-    "tabular",
     "taxi",
     "taxi_table",
 ]

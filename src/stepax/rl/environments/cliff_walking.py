@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stepax.rl.environment import Environment, time_limit
-from stepax.rl.environments.table import Table, neighbours, tabular
+from stepax.rl.environments.table import Table, from_table, neighbours
 
 __all__ = ["cliff_walking", "cliff_walking_table"]
 
@@ -31,7 +31,7 @@ def cliff_walking(*, slippery: bool = False, steps: Any = None) -> Environment:
     Reference:
         Sutton and Barto, Reinforcement learning: an introduction, 2018, example 6.6.
     """
-    return time_limit(tabular(cliff_walking_table(slippery=slippery)), steps)
+    return time_limit(from_table(cliff_walking_table(slippery=slippery)), steps)
 
 
 def cliff_walking_table(*, slippery: bool = False) -> Table:

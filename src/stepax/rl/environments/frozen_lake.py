@@ -10,7 +10,7 @@ import numpy as np
 from stepax.checks import check_count
 from stepax.rl.environment import Environment, time_limit
 from stepax.rl.environments.parameters import probability
-from stepax.rl.environments.table import Table, neighbours, tabular
+from stepax.rl.environments.table import Table, from_table, neighbours
 
 __all__ = ["LAKE_4X4", "LAKE_8X8", "frozen_lake", "frozen_lake_8x8", "frozen_lake_table", "random_lake"]
 
@@ -46,7 +46,7 @@ def frozen_lake(
         ValueError: The rows differ in length, a letter is unknown, there is no start, or ``success_rate`` is not in
             [0, 1].
     """
-    return time_limit(tabular(frozen_lake_table(rows, slippery=slippery, success_rate=success_rate)), steps)
+    return time_limit(from_table(frozen_lake_table(rows, slippery=slippery, success_rate=success_rate)), steps)
 
 
 def frozen_lake_8x8(*, slippery: bool = True, success_rate: Any = 1 / 3, steps: Any = 200) -> Environment:

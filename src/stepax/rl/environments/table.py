@@ -10,7 +10,7 @@ from stepax.rl.environment import Environment, Step
 from stepax.rl.spaces import Discrete
 from stepax.typing import Array, Key
 
-__all__ = ["Table", "neighbours", "tabular"]
+__all__ = ["Table", "from_table", "neighbours"]
 
 
 class Table(NamedTuple):
@@ -31,7 +31,7 @@ class Table(NamedTuple):
     starts: Any
 
 
-def tabular(table: Table) -> Environment:
+def from_table(table: Table) -> Environment:
     """The environment of a table. State and observation are the number of the state, int32.
 
     Where every action has a single outcome, a step draws nothing.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from stepax.rl.environment import Environment, time_limit
-from stepax.rl.environments.table import Table, neighbours, tabular
+from stepax.rl.environments.table import Table, from_table, neighbours
 
 __all__ = ["taxi", "taxi_table"]
 
@@ -37,7 +37,7 @@ def taxi(*, steps: Any = 200) -> Environment:
     Reference:
         Dietterich, Hierarchical reinforcement learning with the MAXQ value function decomposition, 2000.
     """
-    return time_limit(tabular(taxi_table()), steps)
+    return time_limit(from_table(taxi_table()), steps)
 
 
 def taxi_table() -> Table:

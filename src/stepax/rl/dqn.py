@@ -1,0 +1,283 @@
+"""Deep Q-learning: action values by one-step (or longer) predictions from a replay, against a network that lags behind.
+
+The four parts that it is usually made of are objects of their own: a replay (:func:`stepax.rl.prioritised`, in
+:func:`stepax.rl.n_step`), what the next observation is worth (:func:`maximum` or :func:`double`), how the second
+network follows (:func:`periodic` or :func:`gradual`), and the network (:class:`stepax.rl.Dueling` or another).
+
+Reference:
+    Mnih et al., Human-level control through deep reinforcement learning, Nature 518, 2015.
+    Van Hasselt, Guez and Silver, Deep reinforcement learning with double Q-learning, AAAI 2016.
+    Hessel et al., Rainbow: combining improvements in deep reinforcement learning, AAAI 2018.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from stepax.checks import check_count, check_function
+from stepax.gradient import gradient, update
+from stepax.learner import Learner, State, new_state, step_key
+from stepax.model import Model, as_model
+from stepax.rl.environment import Environment, check_environment
+from stepax.rl.estimators import check_number
+from stepax.rl.replay import Replay, check_replay, uniform
+from stepax.rl.rollout import Act, begin, episodes, progress, rollout
+from stepax.rl.spaces import Discrete
+from stepax.typing import Array, Gradient, Key, Metrics, Tree
+
+__all__ = ["double", "dqn", "gradual", "maximum", "periodic"]
+
+
+def dqn(
+    environment: Environment,
+    model: Any,
+    optimizer: optax.GradientTransformation,
+    *,
+    replay: Replay | None = None,
+    bootstrap: Callable[[Array, Array], Array] | None = None,
+    follow: Callable[[Tree, Tree, Array], Tree] | None = None,
+    exploration: Any = 0.05,
+    lanes: int = 1,
+    length: int = 4,
+    updates: int = 1,
+    batch_size: int = 64,
+    warmup: int = 250,
+    discount: Any = 0.99,
+    loss: Callable[[Array], Array] = optax.losses.huber_loss,
+    evaluation_episodes: int = 32,
+    evaluation_steps: int = 1000,
+) -> Learner:
+    """Learns action values; one step is some steps of the environment in all lanes, and some updates from the replay.
+
+    Args:
+        environment: Where to act; its actions are discrete.
+        model: From observations ``[batch, …]`` to action values ``[batch, actions]``.
+        optimizer: An Optax optimizer, which makes ``updates`` updates a step.
+        replay: What is learnt from, 50,000 transitions unless given. One that is prioritised is told errors.
+        bootstrap: What the next observation is worth: ``(its action values by the network, by the one that lags) ->
+            [batch]``; :func:`double` unless given.
+        follow: How the second network follows: ``(params, its params, number of updates) -> its params``;
+            ``periodic(500)`` unless given.
+        exploration: ε, the probability of an action that is drawn uniformly: a number, or a function of the step's
+            number, such as an Optax schedule.
+        lanes: How many environments run side by side.
+        length: Steps of each between updates.
+        updates: How many batches are learnt from then.
+        batch_size: Transitions a batch.
+        warmup: Steps of this learner before the first update.
+        discount: γ, from 0 to 1. A replay over several steps knows its own.
+        loss: From errors ``[batch]`` to what is made small.
+        evaluation_episodes: How many episodes ``evaluate`` runs, each with the best actions.
+        evaluation_steps: Where it stops those that have no end.
+
+    Returns:
+        The learner. Its batches are ``None``. Metrics of a step: means over its updates of ``loss``, ``error`` (its
+        absolute value) and ``value`` (of the actions taken), zeros before the first; ``return`` and ``length``, means
+        over lanes of the last episode that has ended. ``predict`` maps observations to action values.
+
+    Raises:
+        TypeError: An argument is none of its kind, or the actions are not discrete.
+        ValueError: A number is out of its range; when first traced, the model does not fit the actions, or there are
+            fewer transitions after the warmup than a batch has.
+    """
+    counts = {"lanes": lanes, "length": length, "updates": updates, "batch_size": batch_size}
+    ends = {"evaluation_episodes": evaluation_episodes, "evaluation_steps": evaluation_steps}
+    _check(environment, {**counts, **ends}, warmup, discount, exploration)
+    replay = uniform(50_000) if replay is None else replay
+    check_replay(replay)
+    bootstrap, follow = bootstrap or double, follow or periodic(500)
+    for name, function in {"bootstrap": bootstrap, "follow": follow, "loss": loss}.items():
+        check_function(name, function)
+    model, space = as_model(model), environment.observation_space
+    first = jnp.zeros((1, *space.shape), space.dtype)
+
+    def init(key: Key, batch: Any = None) -> State:
+        params_key, lanes_key, steps_key = jax.random.split(key, 3)
+        params, variables = model.init(params_key, first)
+        _check_model(environment, model, params, variables, first)
+        begun = begin(environment, lanes, lanes_key)
+        extra = {"lanes": begun, "replay": replay.init(_like(environment, begun)), "target": (params, variables)}
+        # A copy: a donated state may hold an array once.
+        extra["target"] = jax.tree.map(jnp.copy, extra["target"])
+        return new_state(steps_key, params, variables, optimizer.init(params), extra)
+
+    learnt = _learning(model, optimizer, replay, bootstrap, follow, loss, batch_size, discount)
+
+    def step(state: State, batch: Any = None, gradient: Gradient = gradient) -> tuple[State, Metrics]:
+        rollout_key, updates_key = jax.random.split(step_key(state))
+        chance = exploration(state.step) if callable(exploration) else exploration
+        act = _greedy(model, state, chance)
+        stand, made = rollout(environment, act, state.extra["lanes"], rollout_key, length)
+        buffer, _ = lax.scan(lambda buffer, one: (replay.insert(buffer, one), None), state.extra["replay"], made)
+        state = state._replace(extra={**state.extra, "lanes": stand, "replay": buffer})
+
+        def learn(state: State) -> tuple[State, Metrics]:
+            turns = jnp.arange(updates)
+            count = (state.step - warmup) * updates + turns + 1
+            keys = jax.vmap(lambda i: jax.random.fold_in(updates_key, i))(turns)
+            return lax.scan(lambda state, turn: learnt(state, *turn, gradient), state, (keys, count))
+
+        def wait(state: State) -> tuple[State, Metrics]:
+            told = jax.eval_shape(learn, state)[1]
+            return state, jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), told)
+
+        state, told = lax.cond(state.step >= warmup, learn, wait, state)
+        metrics = {**jax.tree.map(lambda values: values.mean(0), told), **progress(stand)}
+        return state._replace(step=state.step + 1), metrics
+
+    def evaluate(state: State, batch: Any, key: Key) -> Metrics:
+        return episodes(environment, _greedy(model, state, 0.0), key, evaluation_episodes, evaluation_steps)
+
+    def predict(state: State, x: Any) -> Any:
+        return model.apply(state.params, state.variables, x, train=False, key=None)[0]
+
+    return Learner(init, step, evaluate, predict)
+
+
+def maximum(online: Array, lagging: Array) -> Array:
+    """The greatest action value by the network that lags behind, ``[batch]``: as in 2015, and too high in the mean."""
+    return lagging.max(-1)
+
+
+def double(online: Array, lagging: Array) -> Array:
+    """The value by the one network of the action that is the other's best, ``[batch]``."""
+    return _taken(lagging, online.argmax(-1))
+
+
+def periodic(period: int) -> Callable[[Tree, Tree, Array], Tree]:
+    """The second network becomes equal to the first every so many updates.
+
+    Raises:
+        TypeError: ``period`` is no whole number.
+        ValueError: It is below 1.
+    """
+    check_count("period", period)
+    return lambda params, lagging, count: jax.tree.map(
+        lambda new, old: jnp.where(count % period == 0, new, old), params, lagging
+    )
+
+
+def gradual(rate: Any) -> Callable[[Tree, Tree, Array], Tree]:
+    """The second network moves by a fraction of the distance with every update.
+
+    Raises:
+        TypeError: ``rate`` is no number.
+        ValueError: It is not in [0, 1].
+    """
+    check_number("rate", rate, most=1)
+    return lambda params, lagging, count: jax.tree.map(
+        lambda new, old: (old + rate * (new - old)).astype(old.dtype), params, lagging
+    )
+
+
+def _check(environment: Environment, counts: dict[str, int], warmup: int, discount: Any, exploration: Any) -> None:
+    check_environment(environment)
+    for name, count in counts.items():
+        check_count(name, count)
+    check_count("warmup", warmup, 0)
+    check_number("discount", discount, most=1)
+    if not callable(exploration):
+        check_number("exploration", exploration, most=1)
+    if not isinstance(environment.action_space, Discrete):
+        raise TypeError("environment: expected discrete actions; for real numbers there is stepax.rl.ppo")
+    made, batch_size = counts["lanes"] * counts["length"], counts["batch_size"]
+    if (warmup + 1) * made < batch_size:
+        raise ValueError(
+            f"warmup: {warmup} steps of {counts['lanes']} · {counts['length']} transitions, and those of the next "
+            f"step, are fewer than a batch of {batch_size}; expected at least {-(-batch_size // made) - 1}"
+        )
+
+
+def _learning(
+    model: Model,
+    optimizer: optax.GradientTransformation,
+    replay: Replay,
+    bootstrap: Callable[[Array, Array], Array],
+    follow: Callable[[Tree, Tree, Array], Tree],
+    loss: Callable[[Array], Array],
+    batch_size: int,
+    discount: Any,
+) -> Callable[[State, Key, Array, Gradient], tuple[State, Metrics]]:
+    """An update by a batch from the replay: ``(state, key, its number, gradient) -> (state, metrics)``."""
+
+    def objective(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
+        values, variables = model.apply(params, variables, batch["observation"], train=True, key=key)
+        values = _taken(values, batch["action"])
+        error = batch["target"] - values
+        return loss(error), (variables, {"error": jnp.abs(error), "value": values})
+
+    def learnt(state: State, key: Key, count: Array, gradient: Gradient) -> tuple[State, Metrics]:
+        sample_key, key = jax.random.split(key)
+        drawn = replay.sample(state.extra["replay"], sample_key, batch_size)
+        batch = {**drawn.batch, "weight": drawn.weight}
+        batch["target"] = _targets(model, bootstrap, state, batch, discount)
+        # By the parameters before the update, as the gradient sees them: XLA computes this once, or, where no priority
+        # depends on it, not at all.
+        before = model.apply(state.params, state.variables, batch["observation"], train=False, key=None)[0]
+        errors = batch["target"] - _taken(before, batch["action"])
+        grads, variables, told = gradient(objective, state.params, state.variables, batch, key)
+        params, opt_state, rate = update(optimizer, grads, state.opt_state, state.params)
+        extra = {
+            **state.extra,
+            "replay": replay.update(state.extra["replay"], drawn.indices, errors),
+            "target": follow((params, variables), state.extra["target"], count),
+        }
+        state = state._replace(params=params, variables=variables, opt_state=opt_state, extra=extra)
+        return state, {**told, **rate}
+
+    return learnt
+
+
+def _taken(values: Array, action: Array) -> Array:
+    """The values of actions, ``[batch]``."""
+    # A product with ones and zeros: the gradient of a gather is a scatter, which XLA does one by one on a CPU.
+    return (values * jax.nn.one_hot(action, values.shape[-1], dtype=values.dtype)).sum(-1)
+
+
+def _greedy(model: Model, state: State, chance: Any) -> Act:
+    """The best actions, and with some probability any."""
+
+    def act(observation: Array, key: Key) -> tuple[Array, dict[str, Any]]:
+        values, _ = model.apply(state.params, state.variables, observation, train=False, key=None)
+        best = values.argmax(-1).astype(jnp.int32)
+        chosen, any_key = jax.random.split(key)
+        explores = jax.random.uniform(chosen, best.shape) < chance
+        return jnp.where(explores, jax.random.randint(any_key, best.shape, 0, values.shape[-1]), best), {}
+
+    return act
+
+
+def _targets(model: Model, bootstrap: Any, state: State, batch: Any, discount: Any) -> Array:
+    """What values are to become, ``[batch]``."""
+    after = batch["next_observation"]
+    online, _ = model.apply(state.params, state.variables, after, train=False, key=None)
+    lagging, _ = model.apply(*state.extra["target"], after, train=False, key=None)
+    ahead = batch["discount"] if "discount" in batch else discount * ~batch["terminated"]
+    return batch["reward"] + ahead * bootstrap(online, lagging)
+
+
+def _like(environment: Environment, lanes: Any) -> dict[str, Any]:
+    """A transition of zeros, as the replay wants to see one."""
+    observation = jnp.zeros(lanes.observation.shape[1:], lanes.observation.dtype)
+    ends = {"terminated": jnp.zeros((), bool), "truncated": jnp.zeros((), bool)}
+    return {
+        "observation": observation,
+        "action": jnp.zeros((), environment.action_space.dtype),
+        "reward": jnp.zeros(()),
+        **ends,
+        "next_observation": observation,
+    }
+
+
+def _check_model(environment: Environment, model: Model, params: Tree, variables: Tree, first: Array) -> None:
+    """Refuse a model that gives no value for each action."""
+    given = jax.eval_shape(lambda *of: model.apply(*of, train=False, key=None)[0], params, variables, first)
+    space: Any = environment.action_space
+    shape, count = getattr(given, "shape", None), space.n
+    if shape != (1, count):
+        got = type(given).__name__ if shape is None else f"the shape {shape}"
+        raise ValueError(f"model: expected values [batch, {count}], one for each action, got {got}")
