@@ -91,7 +91,7 @@ def test_values_are_those_that_are_known(name):
         updates=4,
         discount=0.8,
         follow=gradual(0.1),
-        exploration=0.5,
+        epsilon=0.5,
     )
     run = trained(learner, 60)
     seen = np.float32({"delayed": [[0], [1]], "endless": [[0]]}.get(name, [[-1], [1]]))
@@ -123,7 +123,7 @@ def test_all_parts_together():
 
 
 def test_exploration_may_fall():
-    learner = agent(exploration=lambda step: jnp.where(step < 1, 1.0, 0.0), warmup=100, lanes=64, length=1)
+    learner = agent(epsilon=lambda step: jnp.where(step < 1, 1.0, 0.0), warmup=100, lanes=64, length=1)
     state, step = jax.jit(learner.init)(KEY), jax.jit(learner.step)
     for _ in range(2):
         state, _ = step(state)
@@ -158,7 +158,7 @@ def test_a_lane_is_the_run_from_its_key():
     ("settings", "error", "message"),
     [
         ({"environment": pendulum()}, TypeError, "environment: expected discrete actions"),
-        ({"exploration": 1.5}, ValueError, "exploration: expected a number from 0 to 1, got 1.5"),
+        ({"epsilon": 1.5}, ValueError, "epsilon: expected a number from 0 to 1, got 1.5"),
         ({"updates": 0}, ValueError, "updates: expected at least 1, got 0"),
         ({"warmup": -1}, ValueError, "warmup: expected at least 0, got -1"),
         ({"warmup": 0, "batch_size": 9}, ValueError, "warmup: 0 steps of 2 · 4 transitions.*expected at least 1"),

@@ -12,8 +12,8 @@ from stepax.gradient import update
 from stepax.learner import Learner, State
 from stepax.model import as_model
 from stepax.rl.environment import Environment
-from stepax.rl.on_policy import Rollouts, checked, on_policy
-from stepax.typing import Array, Gradient, Key, Metrics, Tree
+from stepax.rl.on_policy import Rollouts, checked, on_policy, policy_gradient
+from stepax.typing import Gradient, Key, Metrics
 
 __all__ = ["a2c"]
 
@@ -61,17 +61,7 @@ def a2c(
     """
     rollouts = Rollouts(lanes, length, discount, trace, normalize_rewards, evaluation_episodes, evaluation_steps)
     checked(rollouts, value_weight=value_weight, entropy_weight=entropy_weight)
-    model = as_model(model)
-
-    def objective(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
-        (policy, value), variables = model.apply(params, variables, batch["observation"], train=True, key=key)
-        parts = {
-            "policy_loss": -policy.log_probability(batch["action"]) * batch["advantage"],
-            "value_loss": (value - batch["target"]) ** 2,
-            "entropy": policy.entropy(),
-        }
-        loss = parts["policy_loss"] + value_weight * parts["value_loss"] - entropy_weight * parts["entropy"]
-        return loss, (variables, parts)
+    objective = policy_gradient(as_model(model), value_weight, entropy_weight)
 
     def improve(state: State, examples: dict[str, Any], key: Key, gradient: Gradient) -> tuple[State, Metrics]:
         grads, variables, told = gradient(objective, state.params, state.variables, examples, key)

@@ -40,7 +40,7 @@ def dqn(
     replay: Replay | None = None,
     bootstrap: Callable[[Array, Array], Array] | None = None,
     follow: Callable[[Tree, Tree, Array], Tree] | None = None,
-    exploration: Any = 0.05,
+    epsilon: Any = 0.05,
     lanes: int = 1,
     length: int = 4,
     updates: int = 1,
@@ -62,7 +62,7 @@ def dqn(
             [batch]``; :func:`double` unless given.
         follow: How the second network follows: ``(params, its params, number of updates) -> its params``;
             ``periodic(500)`` unless given.
-        exploration: ε, the probability of an action that is drawn uniformly: a number, or a function of the step's
+        epsilon: ε, the probability of an action that is drawn uniformly: a number, or a function of the step's
             number, such as an Optax schedule.
         lanes: How many environments run side by side.
         length: Steps of each between updates.
@@ -86,7 +86,7 @@ def dqn(
     """
     counts = {"lanes": lanes, "length": length, "updates": updates, "batch_size": batch_size}
     ends = {"evaluation_episodes": evaluation_episodes, "evaluation_steps": evaluation_steps}
-    _check(environment, {**counts, **ends}, warmup, discount, exploration)
+    _check(environment, {**counts, **ends}, warmup, discount, epsilon)
     replay = uniform(50_000) if replay is None else replay
     check_replay(replay)
     bootstrap, follow = bootstrap or double, follow or periodic(500)
@@ -109,7 +109,7 @@ def dqn(
 
     def step(state: State, batch: Any = None, gradient: Gradient = gradient) -> tuple[State, Metrics]:
         rollout_key, updates_key = jax.random.split(step_key(state))
-        chance = exploration(state.step) if callable(exploration) else exploration
+        chance = epsilon(state.step) if callable(epsilon) else epsilon
         act = _greedy(model, state, chance)
         stand, made = rollout(environment, act, state.extra["lanes"], rollout_key, length)
         buffer, _ = lax.scan(lambda buffer, one: (replay.insert(buffer, one), None), state.extra["replay"], made)
@@ -174,14 +174,14 @@ def gradual(rate: Any) -> Callable[[Tree, Tree, Array], Tree]:
     )
 
 
-def _check(environment: Environment, counts: dict[str, int], warmup: int, discount: Any, exploration: Any) -> None:
+def _check(environment: Environment, counts: dict[str, int], warmup: int, discount: Any, epsilon: Any) -> None:
     check_environment(environment)
     for name, count in counts.items():
         check_count(name, count)
     check_count("warmup", warmup, 0)
     check_number("discount", discount, most=1)
-    if not callable(exploration):
-        check_number("exploration", exploration, most=1)
+    if not callable(epsilon):
+        check_number("epsilon", epsilon, most=1)
     if not isinstance(environment.action_space, Discrete):
         raise TypeError("environment: expected discrete actions; for real numbers there is stepax.rl.ppo")
     made, batch_size = counts["lanes"] * counts["length"], counts["batch_size"]

@@ -15,9 +15,9 @@ from stepax.rl.environment import Environment, check_environment
 from stepax.rl.estimators import check_number, gae
 from stepax.rl.normalization import earned, scaled_rewards, seen
 from stepax.rl.rollout import acting, begin, check_policy, episodes, progress, rollout
-from stepax.typing import Array, Gradient, Key, Metrics
+from stepax.typing import Array, Gradient, Key, Metrics, Objective, Tree
 
-__all__ = ["Improve", "Rollouts", "checked", "on_policy"]
+__all__ = ["Improve", "Rollouts", "checked", "on_policy", "policy_gradient"]
 
 # ``(state, examples, key, gradient) -> (state, metrics)``: better parameters by the steps of a rollout, in a row.
 Improve = Callable[[State, dict[str, Any], Key, Gradient], tuple[State, Metrics]]
@@ -59,6 +59,25 @@ def checked(rollouts: Rollouts, **weights: Any) -> Rollouts:
     for name, weight in weights.items():
         check_number(name, weight)
     return rollouts
+
+
+def policy_gradient(model: Model, value_weight: Any, entropy_weight: Any) -> Objective:
+    r"""The objective :math:`-\log \pi(a | s) A + c_v (v(s) - G)^2 - c_e H(\pi(\cdot | s))` of every step.
+
+    Its batches have ``observation``, ``action``, ``advantage`` A and ``target`` G; it tells its three parts.
+    """
+
+    def objective(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
+        (policy, value), variables = model.apply(params, variables, batch["observation"], train=True, key=key)
+        parts = {
+            "policy_loss": -policy.log_probability(batch["action"]) * batch["advantage"],
+            "value_loss": (value - batch["target"]) ** 2,
+            "entropy": policy.entropy(),
+        }
+        loss = parts["policy_loss"] + value_weight * parts["value_loss"] - entropy_weight * parts["entropy"]
+        return loss, (variables, parts)
+
+    return objective
 
 
 def on_policy(

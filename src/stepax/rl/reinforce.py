@@ -19,8 +19,9 @@ from stepax.model import Model, as_model
 from stepax.rl.environment import Environment, check_environment
 from stepax.rl.estimators import check_number, returns
 from stepax.rl.normalization import seen
+from stepax.rl.on_policy import policy_gradient
 from stepax.rl.rollout import acting, check_policy, episodes, whole_episodes
-from stepax.typing import Array, Gradient, Key, Metrics, Tree
+from stepax.typing import Gradient, Key, Metrics
 
 __all__ = ["reinforce"]
 
@@ -70,16 +71,7 @@ def reinforce(
         check_number(name, weight)
     model, space = as_model(model), environment.observation_space
     first = jnp.zeros((1, *space.shape), space.dtype)
-
-    def objective(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
-        (policy, value), variables = model.apply(params, variables, batch["observation"], train=True, key=key)
-        parts = {
-            "policy_loss": -policy.log_probability(batch["action"]) * batch["advantage"],
-            "value_loss": (value - batch["target"]) ** 2,
-            "entropy": policy.entropy(),
-        }
-        loss = parts["policy_loss"] + value_weight * parts["value_loss"] - entropy_weight * parts["entropy"]
-        return loss, (variables, parts)
+    objective = policy_gradient(model, value_weight, entropy_weight)
 
     def init(key: Key, batch: Any = None) -> State:
         params_key, steps_key = jax.random.split(key)
