@@ -47,7 +47,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_of_few_files() -> Iterator[None]:
-    """Forgets compiled programs after every twentieth file: those of all tests would fill six gigabytes and more."""
+    """Forgets compiled programs after every twentieth file, so that not those of all tests are held."""
     yield
     if next(FILES) % 20 == 0:
         jax.clear_caches()
