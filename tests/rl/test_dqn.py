@@ -1,4 +1,4 @@
-"""Targets by hand, values that are known, all parts together, and the same bits after a pause."""
+"""Targets by hand, values that are known, and all parts together."""
 
 import jax
 import jax.numpy as jnp
@@ -132,26 +132,6 @@ def test_exploration_may_fall():
     (seen,) = (leaf for name, leaf in named.items() if name.endswith("['observation']"))
     assert 16 < actions[:64].sum() < 48
     np.testing.assert_array_equal(actions[64:128], learner.predict(state, seen[64:128]).argmax(-1))
-
-
-@pytest.mark.parametrize("replay", [uniform(100), n_step(prioritised(100), 3, 0.99, lanes=2)], ids=["uniform", "all"])
-def test_a_pause_changes_no_bit(replay, tmp_path):
-    learner = agent(replay=replay)
-    whole = trained(learner, 4)
-    trained(learner, 2, checkpoints=tmp_path)
-    resumed = trained(learner, 4, checkpoints=tmp_path)
-    assert whole.record["parameters"] == resumed.record["parameters"]
-    jax.tree.map(np.testing.assert_array_equal, resumed.state.extra, whole.state.extra)
-
-
-def test_a_lane_is_the_run_from_its_key():
-    learner = agent(optimizer=optax.sgd(0.01), warmup=0, lanes=4)
-    many = sx.population(learner, 2)
-    states, _ = jax.jit(lambda: many.step(many.init(KEY, None), None))()
-    key = jax.random.split(KEY, 2)[1]
-    state, _ = jax.jit(lambda: learner.step(learner.init(key, None), None))()
-    close = {"rtol": 1e-4, "atol": 1e-6}
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **close), sx.lane(states, 1).params, state.params)
 
 
 @pytest.mark.parametrize(

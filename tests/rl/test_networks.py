@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stepax.rl.distributions import Categorical, Normal
-from stepax.rl.networks import ActionValues, ActorCritic, CategoricalPolicy, Dueling, NormalPolicy, Value
+from stepax.rl.networks import ActionValues, ActorCritic, CategoricalPolicy, Dueling, NormalPolicy, Value, orthogonal
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
@@ -37,6 +37,16 @@ def test_real_actions_have_a_spread_that_is_learnt():
 def test_hidden_layers_are_orthogonal():
     kernel = drawn(Value((3, 3)))["params"]["body"]["dense_0"]["kernel"]
     np.testing.assert_allclose(kernel @ kernel.T, 2 * np.eye(3), atol=1e-5)
+
+
+def test_hidden_layers_of_many_agents_are_those_of_each():
+    """One after the other, so that not all of them wait for the same threads; and the same for each."""
+    draw, keys = orthogonal(2.0), jax.random.split(jax.random.key(3), 3)
+    together = jax.jit(jax.vmap(lambda key: draw(key, (4, 3))))(keys)
+    assert "while" in jax.jit(jax.vmap(lambda key: draw(key, (4, 3)))).lower(keys).as_text()
+    for kernel, key in zip(together, keys, strict=True):
+        np.testing.assert_allclose(kernel.T @ kernel, 4 * np.eye(3), atol=1e-5)
+        np.testing.assert_allclose(kernel, draw(key, (4, 3)), atol=1e-5)
 
 
 def test_actor_and_critic_share_nothing():

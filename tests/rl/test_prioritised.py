@@ -82,13 +82,16 @@ def test_a_large_buffer_is_drawn_from_evenly() -> None:
 class Slow:
     """The reference: a list of priorities."""
 
-    def __init__(self, capacity):
+    def __init__(self, capacity, protected):
         self.priorities, self.position, self.greatest = [None] * capacity, 0, 1.0
+        self.protected = protected
 
     def insert(self, count):
         for _ in range(count):
             self.priorities[self.position] = self.greatest
-            self.position = (self.position + 1) % len(self.priorities)
+            self.position += 1
+            if self.position == len(self.priorities):
+                self.position = self.protected
 
     def update(self, indices, errors):
         new = {}
@@ -101,10 +104,10 @@ class Slow:
         self.greatest = max([self.greatest, *new.values()])
 
 
-@pytest.mark.parametrize("capacity", [37, 270])
-def test_a_random_life_is_that_of_a_list(capacity) -> None:
+@pytest.mark.parametrize(("capacity", "protected"), [(37, 20), (270, 0)])
+def test_a_random_life_is_that_of_a_list(capacity, protected) -> None:
     """Wrapping around, indices that come twice or are not there yet; whole errors, so that sums are exact."""
-    random, replay = np.random.default_rng(0), prioritised(capacity, exponent=1.0, offset=0.0)
+    random, replay = np.random.default_rng(0), prioritised(capacity, exponent=1.0, offset=0.0, protected=protected)
     indices = random.integers(-3, capacity + 3, (120, 12)).astype(np.int32)
     indices[:, 5:9] = indices[:, :4]
     errors = random.integers(-50, 50, (120, 12)).astype(np.float32)
@@ -113,13 +116,13 @@ def test_a_random_life_is_that_of_a_list(capacity) -> None:
     keep = random.random((120, 3)) < 0.8
 
     def step(buffer, now):
-        indices, errors, keep = now
-        buffer = replay.insert(buffer, {"number": jnp.zeros(3, jnp.int32)}, keep)
+        indices, errors, keep, _ = now
+        buffer = replay.insert(buffer, {"number": jnp.full(3, now[3])}, keep)
         buffer = replay.update(buffer, indices, errors)
         return buffer, buffer.sums
 
-    buffer, levels = jax.jit(partial(jax.lax.scan, step))(replay.init(LIKE), (indices, errors, keep))
-    slow = Slow(capacity)
+    buffer, levels = jax.jit(partial(jax.lax.scan, step))(replay.init(LIKE), (indices, errors, keep, jnp.arange(120)))
+    slow = Slow(capacity, protected)
     for t in range(120):
         slow.insert(keep[t].sum())
         slow.update(indices[t], errors[t])
@@ -132,6 +135,8 @@ def test_a_random_life_is_that_of_a_list(capacity) -> None:
     assert int(buffer.updates) == 120
     assert float(buffer.greatest) == slow.greatest
     assert int(replay.size(buffer)) == min(capacity, keep.sum())
+    came = np.repeat(np.arange(120), keep.sum(1))
+    assert buffer.ring.data["number"][:protected].tolist() == came[:protected].tolist()
 
 
 def test_rounding_does_not_gather() -> None:
@@ -226,6 +231,7 @@ def test_tree_shapes_and_dtypes_stay() -> None:
     ("settings", "message"),
     [
         ({"capacity": 0}, "capacity: expected at least 1, got 0"),
+        ({"protected": 10}, "protected: expected fewer entries than the capacity of 10, got 10"),
         ({"exponent": -0.1}, "exponent: expected a number of at least 0, got -0.1"),
         ({"exponent": "high"}, "exponent: expected a number, got str 'high'"),
         ({"correction": -1}, "correction: expected a number of at least 0, got -1"),

@@ -165,7 +165,7 @@ def test_what_else_a_transition_holds_is_that_of_the_first_step() -> None:
 def kinds(capacity=100) -> dict[str, Replay]:
     return {
         "uniform": uniform(capacity),
-        "prioritised": prioritised(capacity),
+        "prioritised": prioritised(capacity, protected=capacity // 3),
         "n-step": n_step(uniform(capacity), 3, 0.9, lanes=2),
         "n-step prioritised": n_step(prioritised(capacity), 3, 0.9, lanes=2),
     }
@@ -239,6 +239,7 @@ def test_a_copy_would_be_seen() -> None:
     [
         (lambda: uniform(0), "capacity: expected at least 1, got 0"),
         (lambda: uniform(1e6), "capacity: expected a whole number, got float 1000000.0"),
+        (lambda: uniform(9, protected=9), "protected: expected fewer entries than the capacity of 9, got 9"),
         (lambda: n_step(uniform, 3, 0.9), "replay: expected a stepax.rl.Replay, .* got function"),
         (lambda: n_step(uniform(9), 0, 0.9), "steps: expected at least 1, got 0"),
         (lambda: n_step(uniform(9), 3, 1.5), "discount: expected a number from 0 to 1, got 1.5"),

@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stepax.rl.ring import OUTSIDE, check_keep, check_sample, check_update, new_ring, read, shapes, write
+from stepax.rl.ring import (
+    OUTSIDE,
+    check_keep,
+    check_protected,
+    check_sample,
+    check_update,
+    new_ring,
+    read,
+    shapes,
+    write,
+)
 
 LIKE = {"observation": (np.zeros(2, np.float32), np.int8(0)), "reward": np.float32(0)}
 
@@ -19,33 +29,42 @@ def rows(first, count):
     return {"observation": observation, "reward": number.astype(jnp.float32)}
 
 
-@pytest.mark.parametrize(("capacity", "lanes"), [(7, 3), (4, 4)])
-def test_the_newest_stay(capacity, lanes) -> None:
-    """Also where only some are kept, and where the lanes do not divide the capacity."""
+def next_place(place, capacity, protected):
+    """After the last place comes the first that is not protected."""
+    return place + 1 if place + 1 < capacity else protected
+
+
+@pytest.mark.parametrize(("capacity", "lanes", "protected"), [(7, 3, 0), (4, 4, 0), (9, 3, 4), (6, 3, 3)])
+def test_the_newest_stay_and_the_protected(capacity, lanes, protected) -> None:
+    """Also where only some are kept, and where the lanes do not divide the room."""
     keep = np.random.default_rng(0).random((12, lanes)) < 0.7
     keep[0] = False
 
     def step(ring, now):
         i, keep = now
-        ring, places = write(ring, rows(100 * i, lanes), keep)
+        ring, places = write(ring, rows(100 * i, lanes), keep, protected)
         return ring, (ring, places)
 
     empty = new_ring(capacity, LIKE)
     _, (rings, places) = jax.jit(partial(jax.lax.scan, step))(empty, (jnp.arange(12), keep))
-    held, first = {}, 0
+    held, place, count = {}, 0, 0
     for i in range(12):
         expected = []
         for k in range(lanes):
-            expected.append(first % capacity if keep[i, k] else OUTSIDE)
+            expected.append(place if keep[i, k] else OUTSIDE)
             if keep[i, k]:
-                held[first % capacity] = 100 * i + k
-                first += 1
+                held[place] = 100 * i + k
+                place, count = next_place(place, capacity, protected), count + 1
         assert places[i].tolist() == expected
-        assert (int(rings.position[i]), int(rings.size[i])) == (first % capacity, min(first, capacity))
-        for place, number in held.items():
-            assert rings.data["reward"][i, place] == number
-            assert rings.data["observation"][0][i, place].tolist() == [number, -number]
-            assert rings.data["observation"][1][i, place] == number % 100
+        assert (int(rings.position[i]), int(rings.size[i])) == (place, min(count, capacity))
+        for at, number in held.items():
+            assert rings.data["reward"][i, at] == number
+            assert rings.data["observation"][0][i, at].tolist() == [number, -number]
+            assert rings.data["observation"][1][i, at] == number % 100
+    kept = [100 * i + k for i in range(12) for k in range(lanes) if keep[i, k]]
+    assert len(kept) > 2 * capacity
+    assert [held[at] for at in range(protected)] == kept[:protected]
+    assert sorted(held.values()) == kept[:protected] + kept[protected - capacity :]
 
 
 def test_tree_shapes_and_dtypes_stay() -> None:
@@ -88,6 +107,19 @@ def test_other_transitions_are_refused(change, message) -> None:
 def test_more_than_the_capacity_is_refused() -> None:
     with pytest.raises(ValueError, match="transitions: expected at most 3 at once, the capacity, got 4"):
         write(new_ring(3, LIKE), rows(0, 4))
+    with pytest.raises(ValueError, match="expected at most 3 at once, the capacity less 2 that are protected, got 4"):
+        write(new_ring(5, LIKE), rows(0, 4), None, 2)
+
+
+def test_some_place_is_not_protected() -> None:
+    check_protected(2, 3)
+    for number, message in (
+        (3, "protected: expected fewer entries than the capacity of 3, got 3"),
+        (-1, "protected: expected at least 0, got -1"),
+        (1.0, "protected: expected a whole number, got float 1.0"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            check_protected(number, 3)
 
 
 def test_what_is_kept_is_said_for_each() -> None:

@@ -1,11 +1,10 @@
-"""Every rule against a slow loop, known and exact values, the same bits after a pause, and lanes of a population."""
+"""Every rule against a slow loop, and against known and exact values."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import stepax as sx
 from stepax.rl import Discrete, frozen_lake, frozen_lake_table, known
 from stepax.rl.action_table import ByVisits
 from stepax.rl.tabular import expected_sarsa, q_learning, sarsa
@@ -122,29 +121,3 @@ def test_sarsa_comes_to_what_its_own_policy_is_worth(rule):
     np.testing.assert_allclose(values[met], own[met], rtol=0.05)
     best = value_iteration(table, discount=0.9).action_values
     assert (best[met] > 1.1 * own[met]).any()
-
-
-def fitted(learner, epochs, **settings):
-    return sx.fit(learner, sx.generated(3), key=KEY, epochs=epochs, batch_size=None, progress=False, **settings)
-
-
-def test_a_pause_changes_no_bit(tmp_path):
-    learner = sarsa(frozen_lake(), rate=ByVisits(), epsilon=0.5, lanes=4, length=20)
-    whole = fitted(learner, 4)
-    fitted(learner, 2, checkpoints=tmp_path)
-    resumed = fitted(learner, 4, checkpoints=tmp_path)
-    assert whole.record["parameters"] == resumed.record["parameters"]
-    jax.tree.map(np.testing.assert_array_equal, resumed.state.extra, whole.state.extra)
-    assert whole.state.extra["visits"].sum() == 4 * 3 * 4 * 20
-
-
-def test_a_lane_of_a_population_is_its_single_run():
-    learner = q_learning(frozen_lake(), rate=ByVisits(), epsilon=0.5, lanes=4, length=50, initial=1.0)
-    keys = jax.random.split(KEY, 2)
-    many = jax.jit(sx.population(learner, 2).init)(KEY, None)
-    many, told = jax.jit(sx.population(learner, 2).step)(many, None)
-    alone = jax.jit(learner.init)(keys[1])
-    alone, metrics = jax.jit(learner.step)(alone)
-    np.testing.assert_array_equal(sx.lane(many, 1).extra["visits"], alone.extra["visits"])
-    np.testing.assert_allclose(sx.lane(many, 1).params["values"], alone.params["values"], 1e-6)
-    np.testing.assert_allclose(told["loss"][1], metrics["loss"], 1e-5)

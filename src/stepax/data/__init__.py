@@ -3,6 +3,7 @@
 from stepax.data.chorales import chorales
 from stepax.data.corpora import corpus, sentences
 from stepax.data.dataset import Dataset
+from stepax.data.demonstrations import demonstrations, save_demonstrations
 from stepax.data.idx import read_idx
 from stepax.data.labelled import Sentences
 from stepax.data.load import load, names
@@ -18,11 +19,13 @@ __all__ = [
     "cache_dir",
     "chorales",
     "corpus",
+    "demonstrations",
     "labelled_texts",
     "load",
     "min_max",
     "names",
     "read_idx",
+    "save_demonstrations",
     "sentences",
     "standardization",
     "stream",

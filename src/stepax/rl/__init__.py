@@ -1,8 +1,11 @@
 """Reinforcement learning: environments as pure functions, agents whose whole training is one pure step."""
 
+from stepax.rl import host
 from stepax.rl.a2c import a2c
 from stepax.rl.action_table import ByVisits
+from stepax.rl.demonstrations import check_demonstrations, recorded
 from stepax.rl.distributions import Categorical, Distribution, Normal
+from stepax.rl.dqfd import dqfd, large_margin
 from stepax.rl.dqn import double, dqn, gradual, maximum, periodic
 from stepax.rl.environment import Environment, Limited, Resetting, Step, auto_reset, check_environment, time_limit
 from stepax.rl.environments import (
@@ -31,6 +34,7 @@ from stepax.rl.environments import (
 from stepax.rl.estimators import VTrace, gae, lambda_returns, n_step_returns, returns, vtrace
 from stepax.rl.networks import ActionValues, ActorCritic, CategoricalPolicy, Dueling, NormalPolicy, Value
 from stepax.rl.normalization import normalized
+from stepax.rl.policies import drawn, epsilon_greedy, greedy
 from stepax.rl.ppo import ppo
 from stepax.rl.prioritised import prioritised
 from stepax.rl.reinforce import reinforce
@@ -69,12 +73,16 @@ __all__ = [
     "auto_reset",
     "cartpole",
     "catch",
+    "check_demonstrations",
     "check_environment",
     "cliff_walking",
     "cliff_walking_table",
     "deep_sea",
     "double",
+    "dqfd",
     "dqn",
+    "drawn",
+    "epsilon_greedy",
     "expected_sarsa",
     "from_table",
     "frozen_lake",
@@ -82,8 +90,11 @@ __all__ = [
     "frozen_lake_table",
     "gae",
     "gradual",
+    "greedy",
+    "host",
     "known",
     "lambda_returns",
+    "large_margin",
     "maximum",
     "mountain_car",
     "mountain_car_continuous",
@@ -97,6 +108,7 @@ __all__ = [
     "prioritised",
     "q_learning",
     "random_lake",
+    "recorded",
     "reinforce",
     "returns",
     "right_actions",

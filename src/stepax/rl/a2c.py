@@ -50,7 +50,7 @@ def a2c(
         evaluation_steps: Where it stops those that have no end.
 
     Returns:
-        The learner. Its batches are ``None``. Metrics of a step: ``loss``, ``policy_loss``, ``value_loss`` and
+        The learner. Its batches are as in ``ppo``. Metrics of a step: ``loss``, ``policy_loss``, ``value_loss`` and
         ``entropy``; ``return`` and ``length``, means over lanes of the last episode that has ended. ``predict`` maps
         observations to distributions and values.
 

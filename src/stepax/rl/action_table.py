@@ -12,7 +12,7 @@ from stepax.checks import check_count
 from stepax.learner import Learner, State, new_state, step_key
 from stepax.rl.environment import Environment, check_environment
 from stepax.rl.estimators import check_number
-from stepax.rl.rollout import Lanes, begin, episodes, progress, rollout
+from stepax.rl.rollout import Lanes, begin, check_no_batch, episodes, progress, rollout
 from stepax.rl.spaces import Discrete
 from stepax.targets import host_values
 from stepax.typing import Array, Gradient, Key, Metrics
@@ -112,6 +112,7 @@ def table_learner(environment: Environment, following: Following, settings: Tabl
 
     def step(state: State, batch: Any = None, gradient: Gradient | None = None) -> tuple[State, Metrics]:
         del gradient
+        check_no_batch(batch)
         key, extra = step_key(state), state.extra
         epsilon = _now("epsilon", settings.epsilon, state.step)
         rate = settings.rate if isinstance(settings.rate, ByVisits) else _now("rate", settings.rate, state.step)

@@ -22,11 +22,12 @@ from stepax.checks import check_count, check_function
 from stepax.gradient import gradient, update
 from stepax.learner import Learner, State, new_state, step_key
 from stepax.model import Model, as_model
-from stepax.rl.environment import Environment, check_environment
+from stepax.rl.deep_q import check_settings, check_values, exploring, taken, targets, transition
+from stepax.rl.environment import Environment
 from stepax.rl.estimators import check_number
+from stepax.rl.normalization import seen
 from stepax.rl.replay import Replay, check_replay, uniform
-from stepax.rl.rollout import Act, begin, episodes, progress, rollout
-from stepax.rl.spaces import Discrete
+from stepax.rl.rollout import begin, episodes, gathered, progress, rollout
 from stepax.typing import Array, Gradient, Key, Metrics, Tree
 
 __all__ = ["double", "dqn", "gradual", "maximum", "periodic"]
@@ -55,7 +56,8 @@ def dqn(
 
     Args:
         environment: Where to act; its actions are discrete.
-        model: From observations ``[batch, …]`` to action values ``[batch, actions]``.
+        model: From observations ``[batch, …]`` to action values ``[batch, actions]``; in :func:`stepax.rl.normalized`,
+            it sees observations of mean 0 and variance 1 by all that was seen.
         optimizer: An Optax optimizer, which makes ``updates`` updates a step.
         replay: What is learnt from, 50,000 transitions unless given. One that is prioritised is told errors.
         bootstrap: What the next observation is worth: ``(its action values by the network, by the one that lags) ->
@@ -75,9 +77,10 @@ def dqn(
         evaluation_steps: Where it stops those that have no end.
 
     Returns:
-        The learner. Its batches are ``None``. Metrics of a step: means over its updates of ``loss``, ``error`` (its
-        absolute value) and ``value`` (of the actions taken), zeros before the first; ``return`` and ``length``, means
-        over lanes of the last episode that has ended. ``predict`` maps observations to action values.
+        The learner. Its batches are ``None``, or trajectories that were made elsewhere, as in :func:`stepax.rl.ppo`.
+        Metrics of a step: means over its updates of ``loss``, ``error`` (its absolute value) and ``value`` (of the
+        actions taken), zeros before the first; ``return`` and ``length``, means over lanes of the last episode that has
+        ended. ``predict`` maps observations to action values.
 
     Raises:
         TypeError: An argument is none of its kind, or the actions are not discrete.
@@ -98,9 +101,9 @@ def dqn(
     def init(key: Key, batch: Any = None) -> State:
         params_key, lanes_key, steps_key = jax.random.split(key, 3)
         params, variables = model.init(params_key, first)
-        _check_model(environment, model, params, variables, first)
+        check_values(environment, model, params, variables, first)
         begun = begin(environment, lanes, lanes_key)
-        extra = {"lanes": begun, "replay": replay.init(_like(environment, begun)), "target": (params, variables)}
+        extra = {"lanes": begun, "replay": replay.init(transition(environment)), "target": (params, variables)}
         # A copy: a donated state may hold an array once.
         extra["target"] = jax.tree.map(jnp.copy, extra["target"])
         return new_state(steps_key, params, variables, optimizer.init(params), extra)
@@ -109,11 +112,15 @@ def dqn(
 
     def step(state: State, batch: Any = None, gradient: Gradient = gradient) -> tuple[State, Metrics]:
         rollout_key, updates_key = jax.random.split(step_key(state))
-        chance = epsilon(state.step) if callable(epsilon) else epsilon
-        act = _greedy(model, state, chance)
-        stand, made = rollout(environment, act, state.extra["lanes"], rollout_key, length)
+        if batch is None:
+            chance = epsilon(state.step) if callable(epsilon) else epsilon
+            act = exploring(model, state, chance)
+            stand, made = rollout(environment, act, state.extra["lanes"], rollout_key, length)
+        else:
+            stand, made = gathered(environment, state.extra["lanes"], batch, length)
         buffer, _ = lax.scan(lambda buffer, one: (replay.insert(buffer, one), None), state.extra["replay"], made)
-        state = state._replace(extra={**state.extra, "lanes": stand, "replay": buffer})
+        variables = seen(state.variables, made["observation"])
+        state = state._replace(variables=variables, extra={**state.extra, "lanes": stand, "replay": buffer})
 
         def learn(state: State) -> tuple[State, Metrics]:
             turns = jnp.arange(updates)
@@ -130,7 +137,7 @@ def dqn(
         return state._replace(step=state.step + 1), metrics
 
     def evaluate(state: State, batch: Any, key: Key) -> Metrics:
-        return episodes(environment, _greedy(model, state, 0.0), key, evaluation_episodes, evaluation_steps)
+        return episodes(environment, exploring(model, state, 0.0), key, evaluation_episodes, evaluation_steps)
 
     def predict(state: State, x: Any) -> Any:
         return model.apply(state.params, state.variables, x, train=False, key=None)[0]
@@ -145,7 +152,7 @@ def maximum(online: Array, lagging: Array) -> Array:
 
 def double(online: Array, lagging: Array) -> Array:
     """The value by the one network of the action that is the other's best, ``[batch]``."""
-    return _taken(lagging, online.argmax(-1))
+    return taken(lagging, online.argmax(-1))
 
 
 def periodic(period: int) -> Callable[[Tree, Tree, Array], Tree]:
@@ -175,15 +182,8 @@ def gradual(rate: Any) -> Callable[[Tree, Tree, Array], Tree]:
 
 
 def _check(environment: Environment, counts: dict[str, int], warmup: int, discount: Any, epsilon: Any) -> None:
-    check_environment(environment)
-    for name, count in counts.items():
-        check_count(name, count)
+    check_settings(environment, counts, discount, epsilon)
     check_count("warmup", warmup, 0)
-    check_number("discount", discount, most=1)
-    if not callable(epsilon):
-        check_number("epsilon", epsilon, most=1)
-    if not isinstance(environment.action_space, Discrete):
-        raise TypeError("environment: expected discrete actions; for real numbers there is stepax.rl.ppo")
     made, batch_size = counts["lanes"] * counts["length"], counts["batch_size"]
     if (warmup + 1) * made < batch_size:
         raise ValueError(
@@ -206,7 +206,7 @@ def _learning(
 
     def objective(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
         values, variables = model.apply(params, variables, batch["observation"], train=True, key=key)
-        values = _taken(values, batch["action"])
+        values = taken(values, batch["action"])
         error = batch["target"] - values
         return loss(error), (variables, {"error": jnp.abs(error), "value": values})
 
@@ -214,11 +214,11 @@ def _learning(
         sample_key, key = jax.random.split(key)
         drawn = replay.sample(state.extra["replay"], sample_key, batch_size)
         batch = {**drawn.batch, "weight": drawn.weight}
-        batch["target"] = _targets(model, bootstrap, state, batch, discount)
+        batch["target"] = targets(model, bootstrap, state, batch, discount)
         # By the parameters before the update, as the gradient sees them: XLA computes this once, or, where no priority
         # depends on it, not at all.
         before = model.apply(state.params, state.variables, batch["observation"], train=False, key=None)[0]
-        errors = batch["target"] - _taken(before, batch["action"])
+        errors = batch["target"] - taken(before, batch["action"])
         grads, variables, told = gradient(objective, state.params, state.variables, batch, key)
         params, opt_state, rate = update(optimizer, grads, state.opt_state, state.params)
         extra = {
@@ -230,54 +230,3 @@ def _learning(
         return state, {**told, **rate}
 
     return learnt
-
-
-def _taken(values: Array, action: Array) -> Array:
-    """The values of actions, ``[batch]``."""
-    # A product with ones and zeros: the gradient of a gather is a scatter, which XLA does one by one on a CPU.
-    return (values * jax.nn.one_hot(action, values.shape[-1], dtype=values.dtype)).sum(-1)
-
-
-def _greedy(model: Model, state: State, chance: Any) -> Act:
-    """The best actions, and with some probability any."""
-
-    def act(observation: Array, key: Key) -> tuple[Array, dict[str, Any]]:
-        values, _ = model.apply(state.params, state.variables, observation, train=False, key=None)
-        best = values.argmax(-1).astype(jnp.int32)
-        chosen, any_key = jax.random.split(key)
-        explores = jax.random.uniform(chosen, best.shape) < chance
-        return jnp.where(explores, jax.random.randint(any_key, best.shape, 0, values.shape[-1]), best), {}
-
-    return act
-
-
-def _targets(model: Model, bootstrap: Any, state: State, batch: Any, discount: Any) -> Array:
-    """What values are to become, ``[batch]``."""
-    after = batch["next_observation"]
-    online, _ = model.apply(state.params, state.variables, after, train=False, key=None)
-    lagging, _ = model.apply(*state.extra["target"], after, train=False, key=None)
-    ahead = batch["discount"] if "discount" in batch else discount * ~batch["terminated"]
-    return batch["reward"] + ahead * bootstrap(online, lagging)
-
-
-def _like(environment: Environment, lanes: Any) -> dict[str, Any]:
-    """A transition of zeros, as the replay wants to see one."""
-    observation = jnp.zeros(lanes.observation.shape[1:], lanes.observation.dtype)
-    ends = {"terminated": jnp.zeros((), bool), "truncated": jnp.zeros((), bool)}
-    return {
-        "observation": observation,
-        "action": jnp.zeros((), environment.action_space.dtype),
-        "reward": jnp.zeros(()),
-        **ends,
-        "next_observation": observation,
-    }
-
-
-def _check_model(environment: Environment, model: Model, params: Tree, variables: Tree, first: Array) -> None:
-    """Refuse a model that gives no value for each action."""
-    given = jax.eval_shape(lambda *of: model.apply(*of, train=False, key=None)[0], params, variables, first)
-    space: Any = environment.action_space
-    shape, count = getattr(given, "shape", None), space.n
-    if shape != (1, count):
-        got = type(given).__name__ if shape is None else f"the shape {shape}"
-        raise ValueError(f"model: expected values [batch, {count}], one for each action, got {got}")

@@ -1,7 +1,8 @@
 """What an agent acts in: pure functions of one environment; many are ``jax.vmap``."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from stepax.checks import check_count
 from stepax.rl.spaces import Box, Discrete, Space
 from stepax.typing import Array, Key, Tree
 
-__all__ = ["Environment", "Limited", "Resetting", "Step", "auto_reset", "check_environment", "time_limit"]
+__all__ = ["Environment", "Limited", "Outside", "Resetting", "Step", "auto_reset", "check_environment", "time_limit"]
 
 
 class Step(NamedTuple):
@@ -74,6 +75,28 @@ class Resetting(NamedTuple):
 
     state: Tree
     final_observation: Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Outside:
+    """The step of an environment that no program compiled by JAX can make.
+
+    Attributes:
+        name: What the environment is called.
+    """
+
+    name: str
+
+    def __call__(self, state: Tree, action: Any, key: Key) -> NoReturn:
+        """Refuses to be called.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            f"environment: {self.name} is stepped in Python, not in a compiled program: learn in it with "
+            "stepax.rl.host.training, and measure with stepax.rl.host.evaluate"
+        )
 
 
 def time_limit(environment: Environment, steps: Any) -> Environment:
@@ -158,6 +181,8 @@ def check_environment(environment: Any) -> None:
     for name in ("observation_space", "action_space"):
         if not isinstance(space := getattr(environment, name), Discrete | Box):
             raise TypeError(f"environment.{name}: expected a Discrete or a Box, got {type(space).__name__}")
+    if isinstance(environment.step, Outside):
+        return
     key = jax.eval_shape(lambda: jax.random.key(0))
     action = jax.ShapeDtypeStruct(environment.action_space.shape, environment.action_space.dtype)
     state, observation = jax.eval_shape(environment.reset, key)

@@ -13,7 +13,17 @@ from stepax.typing import Array
 
 __all__ = ["ActionValues", "ActorCritic", "CategoricalPolicy", "Dueling", "NormalPolicy", "Value"]
 
-ORTHOGONAL = linen.initializers.orthogonal
+
+def orthogonal(scale: float) -> Callable[..., Array]:
+    """Draws kernels whose columns (or rows) are orthogonal, of length ``scale``; one after the other under vmap."""
+    draw = linen.initializers.orthogonal(scale)
+
+    def init(key: Any, shape: Any, dtype: Any = jnp.float32) -> Array:
+        # LAPACK's batches wait for threads of the pool that they run in: several at once, as the kernels of many agents
+        # are, wait for ever where there are only two.
+        return jax.custom_batching.sequential_vmap(lambda key: draw(key, shape, dtype))(key)
+
+    return init
 
 
 class _Body(linen.Module):
@@ -28,8 +38,8 @@ class _Body(linen.Module):
     def __call__(self, x: Array) -> Array:
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(self.features):
-            x = self.activation(nn.Dense(width, kernel_init=ORTHOGONAL(2**0.5), name=f"dense_{i}")(x))
-        return nn.Dense(self.outputs, kernel_init=ORTHOGONAL(self.last), name="out")(x)
+            x = self.activation(nn.Dense(width, kernel_init=orthogonal(2**0.5), name=f"dense_{i}")(x))
+        return nn.Dense(self.outputs, kernel_init=orthogonal(self.last), name="out")(x)
 
 
 class CategoricalPolicy(linen.Module):
@@ -132,7 +142,7 @@ class Dueling(linen.Module):
         *shared, last = self.features
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(shared):
-            x = self.activation(nn.Dense(width, kernel_init=ORTHOGONAL(2**0.5), name=f"dense_{i}")(x))
+            x = self.activation(nn.Dense(width, kernel_init=orthogonal(2**0.5), name=f"dense_{i}")(x))
         value = _Body((last,), 1, self.activation, 1.0, name="value")(x)
         advantage = _Body((last,), self.actions, self.activation, 1.0, name="advantage")(x)
         return value + advantage - advantage.mean(-1, keepdims=True)

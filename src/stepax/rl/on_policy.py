@@ -14,7 +14,7 @@ from stepax.model import Model, as_model
 from stepax.rl.environment import Environment, check_environment
 from stepax.rl.estimators import check_number, gae
 from stepax.rl.normalization import earned, scaled_rewards, seen
-from stepax.rl.rollout import acting, begin, check_policy, episodes, progress, rollout
+from stepax.rl.rollout import acting, begin, check_policy, episodes, gathered, progress, rollout
 from stepax.typing import Array, Gradient, Key, Metrics, Objective, Tree
 
 __all__ = ["Improve", "Rollouts", "checked", "on_policy", "policy_gradient"]
@@ -94,7 +94,7 @@ def on_policy(
             they were, its ``advantage``, and the ``target`` of its value, each ``[length · lanes, …]``.
 
     Returns:
-        The learner; its batches are ``None``.
+        The learner. Its batches are ``None``, or trajectories that its policy has made elsewhere.
 
     Raises:
         TypeError: The environment or the model are none. When first traced, the model gives no pair of a distribution
@@ -117,8 +117,13 @@ def on_policy(
 
     def step(state: State, batch: Any = None, gradient: Gradient = gradient) -> tuple[State, Metrics]:
         rollout_key, key = jax.random.split(step_key(state))
-        policy = acting(model, state.params, state.variables)
-        lanes, made = rollout(environment, policy, state.extra["lanes"], rollout_key, rollouts.length)
+        lanes, length = state.extra["lanes"], rollouts.length
+        if batch is None:
+            policy = acting(model, state.params, state.variables)
+            lanes, made = rollout(environment, policy, lanes, rollout_key, length)
+        else:
+            lanes, made = gathered(environment, lanes, batch, length)
+            made = {**made, **_judged(model, state, made)}
         extra, rewards = {**state.extra, "lanes": lanes}, made["reward"]
         if rollouts.normalize_rewards:
             extra["rewards"], rewards = scaled_rewards(state.extra["rewards"], made, rollouts.discount)
@@ -134,6 +139,14 @@ def on_policy(
         return model.apply(state.params, state.variables, x, train=False, key=None)[0]
 
     return Learner(init, step, evaluate, predict)
+
+
+def _judged(model: Model, state: State, made: Any) -> dict[str, Any]:
+    """The values of observations and the probabilities of actions, as the policy would have told them."""
+    observation, action = (made[name].reshape(-1, *made[name].shape[2:]) for name in ("observation", "action"))
+    (policy, value), _ = model.apply(state.params, state.variables, observation, train=False, key=None)
+    told = {"value": value, "log_probability": policy.log_probability(action)}
+    return {name: leaf.reshape(made["reward"].shape) for name, leaf in told.items()}
 
 
 def _examples(model: Model, state: State, made: Any, rewards: Array, rollouts: Rollouts) -> dict[str, Any]:

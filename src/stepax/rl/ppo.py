@@ -71,6 +71,9 @@ def ppo(
 
     Returns:
         The learner. Its batches are ``None``: ``fit(learner, stepax.generated(n), …)`` makes ``n`` rollouts an epoch.
+        Or a batch is a trajectory that its policy has made elsewhere (:func:`stepax.rl.host.training`): a dict of
+        ``observation``, ``action``, ``reward``, ``terminated``, ``truncated`` and ``next_observation``, each ``[length,
+        lanes, …]``; then the step makes no rollout.
         Metrics of a step: means over its updates of ``loss``, ``policy_loss``, ``value_loss``, ``entropy``,
         ``divergence`` (an estimate of the KL divergence from the policy before, in nats) and ``clipped`` (the fraction
         of ratios beyond the bounds); ``return`` and ``length``, means over lanes of the last episode that has ended.

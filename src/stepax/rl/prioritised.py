@@ -10,7 +10,7 @@ from stepax.checks import check_count
 from stepax.keys import flat
 from stepax.rl.estimators import check_number
 from stepax.rl.replay import Replay, Sample
-from stepax.rl.ring import OUTSIDE, Ring, check_sample, check_update, new_ring, read, write
+from stepax.rl.ring import OUTSIDE, Ring, check_protected, check_sample, check_update, new_ring, read, write
 from stepax.typing import Array, Key, Tree
 
 __all__ = ["Prioritised", "prioritised"]
@@ -38,7 +38,9 @@ class Prioritised(NamedTuple):
     updates: Array
 
 
-def prioritised(capacity: int, *, exponent: Any = 0.6, correction: Any = 0.4, offset: Any = 1e-6) -> Replay:
+def prioritised(
+    capacity: int, *, exponent: Any = 0.6, correction: Any = 0.4, offset: Any = 1e-6, protected: int = 0
+) -> Replay:
     r"""Drawn in proportion to priorities :math:`p_i = (|\delta_i| + \epsilon)^\alpha`.
 
     New transitions have the greatest priority so far, at first 1. A batch's weights are
@@ -58,18 +60,22 @@ def prioritised(capacity: int, *, exponent: Any = 0.6, correction: Any = 0.4, of
         correction: β, at least 0: 1 makes up for the priorities in full. A function of the number of updates so far,
             such as ``optax.linear_schedule(0.4, 1.0, 50_000)``, lets it grow.
         offset: ε, at least 0, in the unit of the errors.
+        protected: How many transitions, the first ones, are never replaced by newer ones.
 
     Returns:
         The replay; its buffer is :class:`Prioritised`. Errors passed to ``update`` are ``[batch]``, of any sign.
 
     Raises:
-        TypeError: ``capacity`` is no whole number; another is no number. Of the functions: as in :func:`uniform`.
-        ValueError: ``capacity`` is below 1, another is negative. Of the functions: as in ``uniform``.
+        TypeError: ``capacity`` or ``protected`` is no whole number; another is no number. Of the functions: as in
+            :func:`uniform`.
+        ValueError: ``capacity`` is below 1, another is negative, or ``protected`` leaves no place. Of the functions: as
+            in ``uniform``.
 
     Reference:
         Schaul et al., Prioritized experience replay, 2016, arXiv:1511.05952.
     """
     check_count("capacity", capacity)
+    check_protected(protected, capacity)
     check_number("exponent", exponent)
     check_number("offset", offset)
     if not callable(correction):
@@ -80,7 +86,7 @@ def prioritised(capacity: int, *, exponent: Any = 0.6, correction: Any = 0.4, of
         return Prioritised(new_ring(capacity, transition), sums, jnp.ones((), jnp.float32), jnp.zeros((), jnp.int32))
 
     def insert(buffer: Prioritised, transitions: Tree, keep: Any = None) -> Prioritised:
-        ring, places = write(buffer.ring, transitions, keep)
+        ring, places = write(buffer.ring, transitions, keep, protected)
         leaves = _leaves(buffer.sums, places).set(buffer.greatest, mode="drop")
         return buffer._replace(ring=ring, sums=_added(leaves, buffer.sums, places))
 

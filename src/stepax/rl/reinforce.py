@@ -20,7 +20,7 @@ from stepax.rl.environment import Environment, check_environment
 from stepax.rl.estimators import check_number, returns
 from stepax.rl.normalization import seen
 from stepax.rl.on_policy import policy_gradient
-from stepax.rl.rollout import acting, check_policy, episodes, whole_episodes
+from stepax.rl.rollout import acting, check_no_batch, check_policy, episodes, whole_episodes
 from stepax.typing import Gradient, Key, Metrics
 
 __all__ = ["reinforce"]
@@ -80,6 +80,7 @@ def reinforce(
         return new_state(steps_key, params, variables, optimizer.init(params))
 
     def step(state: State, batch: Any = None, gradient: Gradient = gradient) -> tuple[State, Metrics]:
+        check_no_batch(batch)
         episodes_key, key = jax.random.split(step_key(state))
         policy = acting(model, state.params, state.variables)
         made = whole_episodes(environment, policy, episodes_key, lanes, length)

@@ -18,6 +18,7 @@ from stepax.rl.estimators import check_number
 from stepax.rl.ring import (
     Ring,
     check_keep,
+    check_protected,
     check_sample,
     check_transitions,
     check_update,
@@ -65,8 +66,8 @@ class Replay(NamedTuple):
     Attributes:
         init: ``transition -> buffer``: an empty one, for transitions of these shapes (without an axis of lanes) and
             dtypes.
-        insert: ``(buffer, transitions, keep=None) -> buffer``: takes ``[lanes, …]``, in place of the oldest ones; of
-            those for which ``keep``, ``[lanes]`` bool, is false nothing is seen.
+        insert: ``(buffer, transitions, keep=None) -> buffer``: takes ``[lanes, …]``, in place of the oldest ones
+            that are not protected; of those for which ``keep``, ``[lanes]`` bool, is false nothing is seen.
         sample: ``(buffer, key, batch_size) -> Sample``, with replacement.
         update: ``(buffer, indices, errors) -> buffer``: what is known now of entries that were drawn.
         size: ``buffer -> int32``: how many entries there are to draw from.
@@ -95,25 +96,28 @@ class Pending(NamedTuple):
     open: Array
 
 
-def uniform(capacity: int) -> Replay:
+def uniform(capacity: int, *, protected: int = 0) -> Replay:
     """All that is kept is equally likely.
 
     Args:
         capacity: How many transitions are kept.
+        protected: How many of them, the first ones, are never replaced by newer ones.
 
     Returns:
         The replay; its buffer is a :class:`Ring`. ``update`` changes nothing.
 
     Raises:
-        TypeError: ``capacity`` is no whole number. Of the functions: what they are given is of the wrong kind.
-        ValueError: ``capacity`` is below 1. Of the functions: transitions of other names or shapes than the first, or
-            more than the capacity; a batch above the capacity; drawing from nothing, where that is known before the
-            program runs.
+        TypeError: ``capacity`` or ``protected`` is no whole number. Of the functions: what they are given is of the
+            wrong kind.
+        ValueError: ``capacity`` is below 1, or ``protected`` is negative or leaves no place. Of the functions:
+            transitions of other names or shapes than the first, or more than there are places; a batch above the
+            capacity; drawing from nothing, where that is known before the program runs.
     """
     check_count("capacity", capacity)
+    check_protected(protected, capacity)
 
     def insert(buffer: Ring, transitions: Tree, keep: Any = None) -> Ring:
-        return write(buffer, transitions, keep)[0]
+        return write(buffer, transitions, keep, protected)[0]
 
     def sample(buffer: Ring, key: Key, batch_size: int) -> Sample:
         check_sample(buffer, key, batch_size)

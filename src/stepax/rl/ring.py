@@ -1,4 +1,7 @@
-"""A ring of transitions: arrays of a fixed capacity, in which the newest take the places of the oldest."""
+"""A ring of transitions: arrays of a fixed capacity, in which the newest take the places of the oldest.
+
+The first places may be protected: what comes into them stays for ever, and the ring goes round behind them.
+"""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +16,7 @@ __all__ = [
     "OUTSIDE",
     "Ring",
     "check_keep",
+    "check_protected",
     "check_sample",
     "check_transitions",
     "check_update",
@@ -27,7 +31,7 @@ OUTSIDE = 2**31 - 1
 
 
 class Ring(NamedTuple):
-    """The newest transitions.
+    """The newest transitions, behind those that are protected.
 
     Attributes:
         data: Arrays ``[capacity, …]``.
@@ -52,30 +56,54 @@ def new_ring(capacity: int, transition: Any) -> Ring:
     return Ring(data, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
-def write(ring: Ring, transitions: Tree, keep: Any = None) -> tuple[Ring, Array]:
+def write(ring: Ring, transitions: Tree, keep: Any = None, protected: int = 0) -> tuple[Ring, Array]:
     """The ring with more entries, and their places ``[lanes]``: ``OUTSIDE`` of those that are not kept.
+
+    Args:
+        ring: The ring.
+        transitions: Arrays ``[lanes, …]``.
+        keep: Which of them are kept; ``None``: all.
+        protected: How many of the first places are not written to again; always the same number.
 
     Raises:
         TypeError: Another dtype, or ``keep`` is not of booleans.
-        ValueError: Another tree or shape, or more than the capacity.
+        ValueError: Another tree or shape, or more than there is room for behind what is protected.
     """
     capacity = _capacity(ring)
+    room = capacity - protected
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), ring.data)
     transitions = check_transitions(transitions, like)
     count = len(jax.tree.leaves(transitions)[0])
-    if count > capacity:
-        raise ValueError(f"transitions: expected at most {capacity} at once, the capacity, got {count}")
+    if count > room:
+        less = f" less {protected} that are protected" if protected else ""
+        raise ValueError(f"transitions: expected at most {room} at once, the capacity{less}, got {count}")
     kept = check_keep(keep, count)
-    places = (ring.position + jnp.cumsum(kept, dtype=jnp.int32) - 1) % capacity
+
+    def around(place: Array) -> Array:
+        return jnp.where(place < capacity, place, place - room)
+
+    places = around(ring.position + jnp.cumsum(kept, dtype=jnp.int32) - 1)
     places = jnp.where(kept, places, OUTSIDE)
     data = jax.tree.map(lambda all_, new: all_.at[places].set(new, mode="drop"), ring.data, transitions)
     added = kept.sum(dtype=jnp.int32)
-    return Ring(data, (ring.position + added) % capacity, jnp.minimum(ring.size + added, capacity)), places
+    return Ring(data, around(ring.position + added), jnp.minimum(ring.size + added, capacity)), places
 
 
 def read(ring: Ring, indices: Array) -> Tree:
     """The entries at ``indices``, arrays ``[batch, …]``."""
     return jax.tree.map(lambda leaf: jnp.take(leaf, indices, axis=0, mode="clip"), ring.data)
+
+
+def check_protected(protected: Any, capacity: int) -> None:
+    """Refuse to protect all places of a ring, or a number of them that is none.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is not from 0 to one less than the capacity.
+    """
+    check_count("protected", protected, 0)
+    if protected >= capacity:
+        raise ValueError(f"protected: expected fewer entries than the capacity of {capacity}, got {protected}")
 
 
 def check_sample(ring: Ring, key: Key, batch_size: Any) -> None:

@@ -1,6 +1,6 @@
 """Acting: many lanes of one environment and a policy, step by step in a compiled loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,8 +20,10 @@ __all__ = [
     "Lanes",
     "acting",
     "begin",
+    "check_no_batch",
     "check_policy",
     "episodes",
+    "gathered",
     "inside",
     "progress",
     "rollout",
@@ -121,7 +123,9 @@ def rollout(environment: Environment, act: Act, lanes: Lanes, key: Key, length: 
 
     def one(lanes: Lanes, i: Array) -> tuple[Lanes, dict[str, Any]]:
         made, transition = step(lanes.state, lanes.observation, jax.random.fold_in(key, i))
-        return _counted(lanes, made), {**transition, "next_observation": made.state.final_observation}
+        lanes = lanes._replace(state=made.state, observation=made.observation)
+        lanes = _counted(lanes, made.reward, made.terminated | made.truncated)
+        return lanes, {**transition, "next_observation": made.state.final_observation}
 
     return lax.scan(one, lanes, jnp.arange(length))
 
@@ -171,16 +175,76 @@ def _transition(
     return made, {**transition, "next_observation": made.observation, **kept}
 
 
-def _counted(lanes: Lanes, made: Any) -> Lanes:
-    """The lanes after a step, with what it has brought."""
-    sums = lanes.current[0] + made.reward, lanes.current[1] + 1
-    ended = made.terminated | made.truncated
+def gathered(environment: Environment, lanes: Lanes, trajectory: Any, length: int) -> tuple[Lanes, dict[str, Any]]:
+    """A trajectory that was made elsewhere, as :func:`rollout` gives those of its own.
+
+    Args:
+        environment: Whose spaces its observations and actions are of.
+        lanes: What episodes have brought so far; where their environments stand is left as it is.
+        trajectory: ``observation``, ``action``, ``reward``, ``terminated``, ``truncated`` and ``next_observation``,
+            each ``[length, lanes, …]``; other names are not read.
+        length: How many steps it is to have.
+
+    Returns:
+        The lanes with what its episodes have brought, and the trajectory.
+
+    Raises:
+        TypeError: It is no dict of arrays, or a part has a dtype of another kind.
+        ValueError: A part is missing or has another shape.
+    """
+    made = _checked(environment, trajectory, (length, len(lanes.observation)))
+
+    def one(lanes: Lanes, step: tuple[Array, Array]) -> tuple[Lanes, None]:
+        return _counted(lanes, *step), None
+
+    return lax.scan(one, lanes, (made["reward"], made["terminated"] | made["truncated"]))[0], made
+
+
+def check_no_batch(batch: Any) -> None:
+    """Refuse a batch where an agent learns from nothing but steps of its own.
+
+    Raises:
+        TypeError: There is one.
+    """
+    if batch is not None:
+        raise TypeError(f"batch: expected None, this agent makes its own steps, got {type(batch).__name__}")
+
+
+def _checked(environment: Environment, trajectory: Any, leading: tuple[int, int]) -> dict[str, Any]:
+    """The parts of a trajectory, in the dtypes of their spaces."""
+    if not isinstance(trajectory, Mapping):
+        raise TypeError(f"batch: expected None or a trajectory, a dict of arrays, got {type(trajectory).__name__}")
+    flag, seen = jax.ShapeDtypeStruct((), jnp.bool_), environment.observation_space
+    wanted = {
+        "observation": seen,
+        "action": environment.action_space,
+        "reward": jax.ShapeDtypeStruct((), jnp.float32),
+        "terminated": flag,
+        "truncated": flag,
+        "next_observation": seen,
+    }
+    if missing := [name for name in wanted if name not in trajectory]:
+        raise ValueError(f"batch: expected a trajectory with {sorted(wanted)}, {missing[0]!r} is missing")
+    made = {name: jnp.asarray(trajectory[name]) for name in wanted}
+    for name, like in wanted.items():
+        shape, kind = (*leading, *like.shape), jnp.dtype(like.dtype).kind
+        if made[name].shape != shape:
+            got = list(made[name].shape)
+            raise ValueError(f'batch["{name}"]: expected the shape {list(shape)}, [length, lanes, …], got {got}')
+        if jnp.dtype(made[name].dtype).kind != kind:
+            raise TypeError(f'batch["{name}"]: expected {like.dtype}, got {made[name].dtype}')
+    return {name: made[name].astype(like.dtype) for name, like in wanted.items()}
+
+
+def _counted(lanes: Lanes, reward: Array, ended: Array) -> Lanes:
+    """The lanes with what a step has brought."""
+    sums = lanes.current[0] + reward, lanes.current[1] + 1
     told = ended | (lanes.finished == 0)
     last, current = (
         jax.tree.map(partial(jnp.where, where), new, old)
         for where, new, old in ((told, sums, lanes.last), (~ended, sums, jax.tree.map(jnp.zeros_like, sums)))
     )
-    return Lanes(made.state, made.observation, current, last, lanes.finished + ended)
+    return lanes._replace(current=current, last=last, finished=lanes.finished + ended)
 
 
 def progress(lanes: Lanes) -> Metrics:
