@@ -11,11 +11,19 @@ from bench.process import Process
 
 
 class Served(Process):
-    """One form of one rival, started as ``python -m PROGRAM serve RIVAL FORM FILE``."""
+    """One form of one rival, started as ``python -m PROGRAM serve RIVAL FORM FILE``; by this Python unless told."""
 
-    def __init__(self, program: str, rival: str, form: str, file: pathlib.Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        program: str,
+        rival: str,
+        form: str,
+        file: pathlib.Path,
+        environment: dict[str, str],
+        python: str = sys.executable,
+    ) -> None:
         super().__init__(rival, form, file, environment)
-        self._command = [sys.executable, "-m", program, "serve", rival, form, str(file)]
+        self._command = [python, "-m", program, "serve", rival, form, str(file)]
 
 
 def answer(actions: dict[str, Callable[..., dict[str, Any]]]) -> None:
