@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import stepax as sx
 from examples import record
 
 TINY: dict[str, dict[str, Any]] = {
@@ -13,6 +14,18 @@ TINY: dict[str, dict[str, Any]] = {
     "basics_losses": {},
     "basics_optimizers": {"steps": 3, "shown": 3},
     "basics_perceptron": {"seeds": 10, "epochs": 100, "steps": 300},
+    "rl_control": {"tasks": ("cartpole_reinforce",), "seeds": 2, "share": 0.01, "tried": 1},
+    "rl_demonstrations": {
+        "seeds": 2,
+        "depth": 3,
+        "car_steps": 4,
+        "car_pretraining": 2,
+        "car_chunk": 2,
+        "sea_steps": 4,
+        "sea_pretraining": 2,
+        "sea_chunk": 2,
+    },
+    "rl_parts": {"tasks": ("car",), "agents": ("none",), "seeds": 2, "share": 0.002},
     "rl_tabular": {"seeds": 2, "lake_steps": 1, "cliff_steps": 1, "taxi_steps": 1, "length": 20},
     "sequences_adding": {"time": 6, "seeds": 1, "epochs": 1, "recurrent_epochs": 1, "examples": 8, "batch_size": 4},
     "sequences_chorales": {"seeds": 1, "epochs": 1, "pieces": 2, "batch_size": 2},
@@ -52,7 +65,17 @@ def test_images(name: str, data_dir: pathlib.Path, tmp_path: pathlib.Path) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["basics_optimizers", "rl_tabular", "sequences_adding", "sequences_copying", "tables_baselines", "text_addition"],
+    [
+        "basics_optimizers",
+        "rl_control",
+        "rl_demonstrations",
+        "rl_parts",
+        "rl_tabular",
+        "sequences_adding",
+        "sequences_copying",
+        "tables_baselines",
+        "text_addition",
+    ],
 )
 def test_runs(name: str, tmp_path: pathlib.Path) -> None:
     assert_recordable(name, numbers(name, tmp_path))
@@ -69,6 +92,10 @@ def assert_recordable(name: str, found: dict[str, Any]) -> None:
         known = {number.replace("_4_", f"_{width}_") for number in known for width in (30, 100)}
     if name == "basics_optimizers":  # PyTorch may not be here
         known |= {f"{optimizer}_{problem}" for optimizer in module.OPTIMIZERS for problem in ("rosenbrock", "logistic")}
+    if name == "rl_control":  # what is trained in other tasks is made below
+        known |= {*module.TASKS, "cartpole_ppo_solved"}
+    if name == "rl_parts":
+        known |= {f"{task}_{agent}" for task in module.TASKS for agent in module.AGENTS}
     assert {claim["number"] for claim in module.CLAIMS} <= known
 
 
@@ -112,3 +139,11 @@ def test_a_wrong_chain_rule_would_be_seen(slip: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "backward", wrong)
     with module.jax.enable_x64(True):
         assert module.largest_difference(nets=3) > 1e-12
+
+
+def test_every_agent_of_an_example_is_made_with_settings_that_fit() -> None:
+    """Those that the tiny runs leave out."""
+    control, parts = record.load("rl_control"), record.load("rl_parts")
+    made = [task.make(2) for task in control.TASKS.values()]
+    made += [parts.agent(parts.TASKS["car"], of, 2) for of in parts.AGENTS.values()]
+    assert all(isinstance(learner, sx.Learner) for learner in made)
