@@ -172,7 +172,6 @@ def deep_q(count: int) -> sx.Learner:
         updates=updates,
         batch_size=64,
         warmup=1000 // (lanes * length),
-        loss=optax.losses.squared_error,
         evaluation_episodes=EPISODES,
     )
     return sx.average(agent, 0.999)

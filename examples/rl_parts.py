@@ -118,7 +118,6 @@ def agent(task: Task, parts: tuple[str, ...], count: int) -> sx.Learner:
         batch_size=64,
         warmup=WARMUP // (LANES * LENGTH),
         discount=DISCOUNT,
-        loss=optax.losses.squared_error,
         evaluation_episodes=EPISODES,
     )
     return sx.average(learner, 0.999)

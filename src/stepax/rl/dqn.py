@@ -48,7 +48,7 @@ def dqn(
     batch_size: int = 64,
     warmup: int = 250,
     discount: Any = 0.99,
-    loss: Callable[[Array], Array] = optax.losses.huber_loss,
+    loss: Callable[[Array], Array] = optax.losses.squared_error,
     evaluation_episodes: int = 32,
     evaluation_steps: int = 1000,
 ) -> Learner:
