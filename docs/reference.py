@@ -19,6 +19,7 @@ MODULES = (
     "ops",
     "text",
     "rl",
+    "rl.host",
     "rl.environments.known",
     "data",
     "plot",

@@ -131,3 +131,9 @@ def test_the_new_state_takes_the_place_of_the_old_one():
     jaxpr = jax.make_jaxpr(lambda x: (2 * x, x.sum()))(jax.ShapeDtypeStruct((100,), jnp.float32)).jaxpr
     assert estimation._peak(jaxpr, set()) == 400 + 4
     assert estimation._peak(jaxpr, {jaxpr.outvars[0]}) == 4
+
+
+def test_a_number_that_an_inner_program_gives_needs_no_memory():
+    inner = jax.make_jaxpr(lambda x: jax.lax.cond(x[0] > 0, lambda: (x + 1, 2.0), lambda: (x, 3.0)))
+    jaxpr = inner(jax.ShapeDtypeStruct((100,), jnp.float32)).jaxpr
+    assert 400 + 4 <= estimation._peak(jaxpr, set()) < 2 * 400

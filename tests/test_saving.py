@@ -64,8 +64,8 @@ def names(folder):
     return sorted(path.name for path in pathlib.Path(folder).glob("step-*"))
 
 
-# 25 in all.
-@pytest.mark.parametrize(("name", "kills"), [*zip(TRAININGS, (4, 4, 4, 4, 3, 3, 3), strict=True)])
+# Of `python -m tests.kills 200`, which is for changes to checkpoints, a few.
+@pytest.mark.parametrize(("name", "kills"), [*zip(TRAININGS, (3, 3, 2, 2, 2, 2, 2), strict=True)])
 def test_killed_at_random_moments_it_ends_in_the_same_bits(name, kills, tmp_path):
     outcome = killed(name, kills, tmp_path)
     assert outcome.kills == kills

@@ -86,7 +86,7 @@ def estimate(learner: Learner, data: Any, batch_size: int | None) -> Estimate:
     jaxpr = jax.make_jaxpr(lambda state, batch: learner.step(state, batch))(state, batch).jaxpr
     held, optimizer, variables = map(_bytes, (state.params, (state.opt_state, state.extra), state.variables))
     # The new state takes the place of the old one.
-    kept = set(jaxpr.outvars[: len(jax.tree.leaves(state))])
+    kept = set(_variables(jaxpr.outvars[: len(jax.tree.leaves(state))]))
     working = _peak(jaxpr, kept)
     rows = {leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.shape}
     examples = rows.pop() if len(rows) == 1 else None
@@ -136,7 +136,7 @@ def _peak(jaxpr: Any, kept: set[Any]) -> int:
         made = {var: 0 if var in kept else _size(var.aval) for var in equation.outvars if var in last}
         alive.update(made)
         now += sum(made.values())
-        most = max(most, now + max((_peak(part, set(part.outvars)) for part in inner(equation)), default=0))
+        most = max(most, now + max((_peak(part, set(_variables(part.outvars))) for part in inner(equation)), default=0))
         for var in set(_variables(equation.invars)):
             if last[var] == i:
                 now -= alive.pop(var, 0)

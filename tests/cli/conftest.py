@@ -115,3 +115,31 @@ def reviews_run(reviews: pathlib.Path) -> pathlib.Path:
     """A small TextCNN on the reviews."""
     small = ("--features", 4, "--width", 8, "--kernel", 1, 2, "--epochs", 20, "--learning-rate", 0.02)
     return trained(reviews.with_name("run"), "--data", reviews, "--text", "review", "--target", "mood", *small)
+
+
+@pytest.fixture(scope="session")
+def lake_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A table learnt on the ice in a few steps, with all that a training leaves."""
+    folder = tmp_path_factory.mktemp("lake") / "run"
+    small = ("--steps", 2000, "--lanes", 4, "--length", 10)
+    options = ("--env", "FrozenLake-v1", "--agent", "q-learning", *small, "--out", folder)
+    with pytest.raises(SystemExit) as leaving:
+        main([str(argument) for argument in ("train", *options)])
+    assert leaving.value.code == 0
+    return folder
+
+
+PPO = ("--lanes", 2, "--length", 8, "--passes", 1, "--batch-size", 16, "--dense", 4, "--steps", 64)
+
+
+@pytest.fixture(scope="session")
+def pole_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An actor and a critic that have hardly learnt to balance a pole."""
+    return trained(tmp_path_factory.mktemp("pole") / "run", "--env", "CartPole-v1", *PPO)
+
+
+@pytest.fixture(scope="session")
+def catch_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Action values that have hardly been learnt."""
+    small = ("--lanes", 2, "--batch-size", 8, "--dense", 4, "--steps", 2000, "--capacity", 100)
+    return trained(tmp_path_factory.mktemp("catch") / "run", "--env", "Catch", "--agent", "dqn", *small)

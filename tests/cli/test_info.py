@@ -1,4 +1,6 @@
 import stepax as sx
+from stepax.cli.agents.environments import ENVIRONMENTS
+from stepax.cli.agents.settings import AGENTS
 from stepax.cli.info import size
 from stepax.cli.models import MODELS
 from stepax.cli.text_models import NAMES
@@ -14,6 +16,8 @@ def test_everything_that_has_a_name_is_listed(call):
         "trec",
         *MODELS,
         *NAMES,
+        *ENVIRONMENTS,
+        *AGENTS,
         "cross-entropy",
         "adamw",
         "cosine",

@@ -5,6 +5,7 @@ import pytest
 
 from stepax.cli import options
 from stepax.cli.options import COMMANDS, parse
+from stepax.cli.planning import read
 
 
 def shown(capsys, *arguments):
@@ -32,7 +33,7 @@ def test_help_of_the_program_names_every_subcommand(capsys):
 def test_the_default_job_is_a_training_on_digits():
     wanted = parse(["train"])
     assert wanted == options.Train()
-    assert wanted.data.data == "digits"
+    assert read(wanted.data)[1].data == "digits"
 
 
 def test_options_need_no_prefix_and_take_several_values():
@@ -60,7 +61,7 @@ def test_names_of_columns_are_taken_as_they_are():
         (["train", "--feature", "3"], "unrecognized options: --feature, 3; perhaps you meant: --features WIDTH ..."),
         (["predict", "run"], "missing from stepax predict: FILE; see stepax predict --help"),
         (["tran"], "unknown subcommand 'tran': known are 'train', .*; did you mean 'train'"),
-        ([], "expected one of .train, evaluate, predict, generate, plot, bench, info.; see stepax --help"),
+        ([], "expected one of .train, evaluate, predict, generate, plot, record, bench, info.; see stepax --help"),
     ],
 )
 def test_what_does_not_parse_is_an_error_of_one_line(capsys, arguments, message):

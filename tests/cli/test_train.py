@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tests.cli.processes import environment, process
 
+from stepax import logs
 from stepax.cli import train
 from stepax.cli.console import program
 
@@ -355,7 +356,7 @@ def test_a_cut_training_on_a_text_goes_on_to_the_same_bits(call, play, tmp_path,
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as stopped:
-        stopped.setattr(train.logs, "json_lines", cut)
+        stopped.setattr(logs, "json_lines", cut)
         done = call(*options, "--out", "run")
     assert done.status == 130
     assert "train --resume run` goes on from there" in done.err

@@ -1,4 +1,4 @@
-"""The command line: ``stepax train``, ``evaluate``, ``predict``, ``generate``, ``plot``, ``bench``, ``info``."""
+"""The command line: ``stepax train``, ``evaluate``, ``predict``, ``generate``, ``plot``, ``record`` and others."""
 
 import importlib
 import os
@@ -73,6 +73,8 @@ def _run(arguments: list[str]) -> int:
 
 def _processes(wanted: Any) -> int:
     """How many a training is to have: as was said, and without that one, or as many as the run that goes on had."""
+    if wanted.agent.env is not None:
+        return 1  # the command refuses another number
     if wanted.optimization.processes is not None:
         return wanted.optimization.processes
     if wanted.output.resume is None:

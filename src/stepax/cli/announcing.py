@@ -121,12 +121,15 @@ def farewell(folder: pathlib.Path, run: sx.Run, begun: Unfinished) -> None:
         needed = "" if _tensorboard() else " (pip install tensorboard shows them)"
         left["tensorboard"] = f"the curves, step by step{needed}"
     if begun.figures:
-        left["figures"] = ", ".join(sorted(path.stem for path in (folder / "figures").iterdir()))
+        left["figures"] = ", ".join(sorted({path.stem for path in (folder / "figures").iterdir()}))
     for name, what in left.items():
         say(f"  {name:<13}{what}")
     say("next:")
     stepax, place = program(), shlex.quote(str(folder))
-    use = f"generate {place}" if begun.plan.subject.form == "text" else f"predict {place} FILE"
+    if not isinstance(begun.plan, Plan):
+        use = f"record {place} --out demonstrations.npz"
+    else:
+        use = f"generate {place}" if begun.plan.subject.form == "text" else f"predict {place} FILE"
     commands = [f"{stepax} evaluate {place}", f"{stepax} {use}"]
     if not begun.figures:
         commands.append(f"{stepax} plot {place}")

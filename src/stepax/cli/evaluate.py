@@ -9,6 +9,7 @@ import numpy as np
 from stepax.cli import texts
 from stepax.cli.console import print_json, print_tables
 from stepax.cli.finite import note_loss, note_outputs
+from stepax.cli.kinds import is_agent
 from stepax.cli.measures import loss_name, measures, tables
 from stepax.cli.options import Evaluate
 from stepax.cli.plan import Subject
@@ -27,6 +28,14 @@ def main(options: Evaluate) -> None:
     Raises:
         ValueError: The folder or the data do not fit.
     """
+    if is_agent(options.run):
+        from stepax.cli.agents import evaluate  # what is for agents is imported only for them
+
+        evaluate.main(options)
+        return
+    if options.episodes is not None or options.gymnasium:
+        option = "--gymnasium" if options.gymnasium else "--episodes"
+        raise ValueError(f"{option} is for the run of an agent, and {options.run} is a model's")
     run = open_run(options.run)
     rows, what = rows_of(run, options.data, options.part, options.encoding)
     named, output = measures(run, _in_tokens(run.plan.subject, rows, what if options.data is None else options.data))

@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from stepax import record
+from stepax.cli.agents.environments import ENVIRONMENTS
+from stepax.cli.agents.settings import AGENTS
 from stepax.cli.console import OUT
 from stepax.cli.losses import LOSSES
 from stepax.cli.models import MODELS
@@ -41,6 +43,9 @@ def main(options: Info) -> None:
     table.add_row("losses", ", ".join(LOSSES))
     table.add_row("optimizers", ", ".join(OPTIMIZERS))
     table.add_row("schedules", ", ".join(SCHEDULES))
+    for i, (name, where) in enumerate(ENVIRONMENTS.items()):
+        table.add_row("environments" if i == 0 else "", escape(f"{name}: {where.about}"))
+    table.add_row("agents", ", ".join(AGENTS))
     OUT.print(table)
 
 

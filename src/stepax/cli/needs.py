@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from stepax.cli.plan import Plan
+from stepax.cli.kinds import AnyPlan
 from stepax.compile import cache_folder
 from stepax.estimation import Estimate
 from stepax.files import one_line, read_json, write_json
@@ -27,7 +27,7 @@ def worth_watching(needed: Estimate) -> bool:
     return size > 0 and needed.flops >= WORTH * size
 
 
-def compiling(made: Plan, watch: bool) -> str:
+def compiling(made: AnyPlan, watch: bool) -> str:
     """What is known of the time that a run's programs take to compile, in words."""
     seconds = _noted().get(_name(made, watch))
     if not isinstance(seconds, float):
@@ -35,7 +35,7 @@ def compiling(made: Plan, watch: bool) -> str:
     return f"took {seconds:.1f} s the first time, and less where the cache still has it"
 
 
-def note_compiled(made: Plan, watch: bool, seconds: float) -> None:
+def note_compiled(made: AnyPlan, watch: bool, seconds: float) -> None:
     """Keeps the seconds for the next time, unless they are those of loading what was compiled before."""
     noted, name = _noted(), _name(made, watch)
     if name not in noted:
@@ -58,9 +58,9 @@ def _path() -> pathlib.Path:
     return (pathlib.Path(own) if own and "://" not in own else cache_folder()) / "seconds.json"
 
 
-def _name(made: Plan, watch: bool) -> str:
+def _name(made: AnyPlan, watch: bool) -> str:
     """The same for runs of the same programs, in which there is no seed."""
-    details = made.details()
-    details["course"] = {name: value for name, value in details["course"].items() if name != "seed"}
+    parts = made.details().items()
+    details = {part: {name: values[name] for name in values if name != "seed"} for part, values in parts}
     text = one_line([details, watch, jax.__version__, jax.default_backend()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

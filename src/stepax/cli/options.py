@@ -10,9 +10,11 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from stepax.checks import nearest
-from stepax.cli.parsing import REGISTRY, one_line
+from stepax.cli.agents.options import Agent, Record
+from stepax.cli.parsing import REGISTRY, one_line, shown
 
 __all__ = [
+    "Agent",
     "Bench",
     "Data",
     "Evaluate",
@@ -24,6 +26,7 @@ __all__ = [
     "Output",
     "Plot",
     "Predict",
+    "Record",
     "Train",
     "parse",
 ]
@@ -40,11 +43,6 @@ WORKLOADS = "mlp|mlp-32|cnn|cnn-deep|lstm|gru|tcn|transformer|population|populat
 Log = Literal["tensorboard"]
 Switch = Literal["yes", "no"]
 Part = Literal["train", "test", "all"]
-
-
-def shown(metavar: str, default: str) -> Any:
-    """How an option is shown whose default depends on others, and is ``None`` here."""
-    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Data:
             training rows have it; a part of the saved model.
     """
 
-    data: Annotated[str, arg(metavar="NAME|PATH")] = "digits"
+    data: Annotated[str | None, shown("NAME|PATH", "digits")] = None
     target: Annotated[str | None, shown("COLUMN", "none; a .csv table needs it")] = None
     columns: Annotated[tuple[str, ...] | None, shown("COLUMN ...", "all but the target")] = None
     drop: Annotated[tuple[str, ...] | None, shown("COLUMN ...", "none")] = None
@@ -117,7 +115,8 @@ class Model:
         kernel: Height and width in pixels of each convolution's window; of textcnn the tokens that each kind of window
             spans.
         dropout: Fraction of the values set to zero in training.
-        normalize: Whether hidden layers are batch-normalised.
+        normalize: Whether hidden layers are batch-normalised; of an agent, whether observations are brought to mean 0
+            and deviation 1 by all that was seen.
         activation: The non-linearity.
         loss: What is minimised. Those of a regression are measured in deviations of the target.
     """
@@ -151,7 +150,7 @@ class Optimization:
         optimizer: The rule of the steps.
         learning_rate: The size of the steps at its highest: 0.003 for adam and adamw, 0.001 for rmsprop,
             0.0003 for lion, 0.05 for sgd, momentum, nesterov and adagrad, 1 for the perceptron where none is given; a
-            third of it for a transformer.
+            third of it for a transformer; of an agent by agent and environment.
         momentum: How much of the last step goes on.
         weight_decay: How fast weights shrink.
         schedule: How the learning rate falls over the training: not at all, along half a cosine or a line to 0, or
@@ -207,7 +206,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Train:
-    """Train a model; without any option a convolutional network on scikit-learn's digits.
+    """Train a model; without any option a convolutional network on scikit-learn's digits; with --env an agent.
 
     The exit status is 0 after a training that went well; 1 if the loss is not finite at its end, with the run saved all
     the same; 2 after an error.
@@ -215,6 +214,7 @@ class Train:
 
     data: OmitArgPrefixes[Data] = field(default_factory=Data)
     model: OmitArgPrefixes[Model] = field(default_factory=Model)
+    agent: OmitArgPrefixes[Agent] = field(default_factory=Agent)
     optimization: OmitArgPrefixes[Optimization] = field(default_factory=Optimization)
     output: OmitArgPrefixes[Output] = field(default_factory=Output)
 
@@ -223,13 +223,15 @@ class Train:
 class Evaluate:
     """Measure a trained model: accuracy and precision, recall and F1 of every class, or the errors of a regression.
 
-    Of a language model these are loss, perplexity and bits per character.
+    Of a language model these are loss, perplexity and bits per character; of an agent the returns of episodes.
 
     Attributes:
         run: The folder of the run.
         data: Other data than those of the run, of the same columns or shape, given as for training.
         encoding: How the characters of --data are written as bytes, where these are texts.
         part: The rows to measure.
+        episodes: How many episodes an agent plays, taking the actions that it thinks best.
+        gymnasium: Whether it plays in Gymnasium's own environment, too.
         json: Print one JSON object instead of tables.
     """
 
@@ -237,6 +239,8 @@ class Evaluate:
     data: Annotated[str | None, shown("NAME|PATH", "the run's")] = None
     encoding: Annotated[str | None, shown("NAME", "as in the training")] = None
     part: Annotated[Part | None, shown("train|test|all", "test rows, but all of another file or folder")] = None
+    episodes: Annotated[int | None, shown("N", "100")] = None
+    gymnasium: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
@@ -292,12 +296,12 @@ class Generate:
 
 @dataclass(frozen=True)
 class Plot:
-    """Draw the figures of a run, again or for the first time.
+    """Draw the figures of a run, again or for the first time; of an agent also an episode, which moves.
 
     Attributes:
         run: The folder of the run.
         out: The folder for the figures.
-        example: The test example that is followed through the layers, counted from 0.
+        example: The test example that is followed through the layers, counted from 0; of an agent the episode.
     """
 
     run: Annotated[Positional[pathlib.Path], arg(metavar="RUN")]
@@ -328,7 +332,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Info:
-    """Show devices, versions, the cache, and the data sets, models, losses and optimizers by name."""
+    """Show devices, versions, the cache, and all that has a name: data sets, models, losses, environments, agents."""
 
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -337,19 +341,20 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "predict": Predict,
     "generate": Generate,
     "plot": Plot,
+    "record": Record,
     "bench": Bench,
     "info": Info,
 }
 
 DESCRIPTION = """
-Deep learning on JAX: train a model, measure it, use it.
+Deep learning on JAX: train a model or an agent, measure it, use it.
 
 `stepax train` alone trains a first model in half a minute. Every subcommand has a --help of its own. An error is one
 line; with --traceback (or STEPAX_TRACEBACK=1) it comes with the way there.
 """
 
 
-def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Generate | Plot | Bench | Info:
+def parse(arguments: Sequence[str]) -> Train | Evaluate | Predict | Generate | Plot | Record | Bench | Info:
     """The options of a command line.
 
     Args:

@@ -9,12 +9,18 @@ from collections.abc import Callable, Iterator
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from tyro.conf import arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-__all__ = ["REGISTRY", "one_line"]
+__all__ = ["REGISTRY", "one_line", "shown"]
 
 REGISTRY = ConstructorRegistry()
 """Our own readers of values: tyro's would speak of Python's types, and take the word ``None`` for a value."""
+
+
+def shown(metavar: str, default: str) -> Any:
+    """How an option is shown whose default depends on others, and is ``None`` there."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 def _as(function: Callable[[str], Any], words: str) -> Callable[[str], Any]:

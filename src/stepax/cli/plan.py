@@ -14,7 +14,19 @@ from stepax.cli.texts import Form
 from stepax.cli.tokens import vocabulary
 from stepax.record import RECORD, RunError
 
-__all__ = ["READING", "Course", "Network", "Plan", "Subject", "known", "models_for", "width"]
+__all__ = [
+    "READING",
+    "Course",
+    "Network",
+    "Plan",
+    "Subject",
+    "check_fields",
+    "check_options",
+    "frozen",
+    "known",
+    "models_for",
+    "width",
+]
 
 READING = ("target", "columns", "drop", "task", "size", "text", "encoding", "test_fraction")
 """The options with which data are read that a plan may hold."""
@@ -126,12 +138,12 @@ class Plan:
         Raises:
             stepax.record.RunError: These are not the details of a run of the command line; the message names the field.
         """
-        given, parts = _frozen(dict(details)), get_type_hints(cls)
+        given, parts = frozen(dict(details)), get_type_hints(cls)
         if isinstance(given.get("subject"), Mapping):  # a vocabulary keeps its lists; older runs have none
             given["subject"]["tokens"] = details["subject"].get("tokens")
         try:
             for part, kind in parts.items():
-                _check_fields(part, get_type_hints(kind), given.get(part))
+                check_fields(part, get_type_hints(kind), given.get(part))
             plan = cls(**{part: kind(**given[part]) for part, kind in parts.items()})
             _check_choices(plan)
         except RunError:
@@ -163,14 +175,14 @@ def known(subject: Subject) -> int:
     return len(vocabulary(subject.tokens)) if subject.tokens else 0
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
     """What JSON gives, with tuples instead of lists."""
     if isinstance(value, list):
-        return tuple(map(_frozen, value))
-    return {name: _frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
+        return tuple(map(frozen, value))
+    return {name: frozen(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
-def _check_fields(where: str, hints: Mapping[str, Any], given: Any) -> None:
+def check_fields(where: str, hints: Mapping[str, Any], given: Any) -> None:
     """Raise unless there is a value for every field, and no other, each of the field's type."""
     if not isinstance(given, Mapping) or given.keys() != hints.keys():
         raise ValueError(f"{where}: expected {_listed(hints)}, got {_listed(given)}")
@@ -205,12 +217,12 @@ def _check_choices(plan: Plan) -> None:
     if unknown := sorted(subject.reading.keys() - {*READING}):
         raise ValueError(f"subject.reading: unknown {', '.join(unknown)}; known are {', '.join(READING)}")
     _check_texts(subject)
-    _check_options("network", chosen("model", models_for(subject.form), network.model).options, network.options)
+    check_options("network", chosen("model", models_for(subject.form), network.model).options, network.options)
     if network.model != models.PERCEPTRON or network.loss is not None:
         losses.loss_for(network.loss or "", subject.kind)
         chosen("schedule", optimizers.SCHEDULES, course.schedule or "")
         choice = chosen("optimizer", optimizers.OPTIMIZERS, course.optimizer or "")
-        _check_options("course", choice.options, course.options)
+        check_options("course", choice.options, course.options)
     if network.outputs != (outputs := width(subject, network.loss)):
         raise ValueError(f"network.outputs: expected {outputs}, got {network.outputs}")
     counts = {"binary": (2,), "labels": (0, outputs), "classes": (outputs,)}.get(subject.kind, (0,))
@@ -235,6 +247,7 @@ def _check_texts(subject: Subject) -> None:
         raise ValueError(f"subject.shape: expected the number of tokens, got {subject.shape}, {subject.target_shape}")
 
 
-def _check_options(part: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+def check_options(part: str, defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise unless ``given`` has the options that there are, each of its default's type."""
     hints = {name: tuple[int, ...] if isinstance(value, tuple) else type(value) for name, value in defaults.items()}
-    _check_fields(f"{part}.options", hints, given)
+    check_fields(f"{part}.options", hints, given)

@@ -18,6 +18,9 @@ from stepax.data.dataset import Rows
 
 __all__ = ["held_out", "plan", "read"]
 
+DATA = "digits"
+"""What is learnt from where nothing is said."""
+
 VALIDATION, FEWEST = 0.1, 100
 """The share of the training rows that is held out by default, and the fewest rows of which it is."""
 
@@ -43,22 +46,23 @@ def read(data: options.Data) -> tuple[Dataset, Subject]:
         ValueError: They are unknown, or cannot be learnt from.
         FileNotFoundError: There is nothing at the path.
     """
+    source = data.data or DATA
     given = {name: getattr(data, name) for name in READING}
     reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    form = texts.form_of(data.data, reading)
-    if data.data in names():
+    form = texts.form_of(source, reading)
+    if source in names():
         wanted = {"target": "FILE.csv", "columns": "FILE.csv", "drop": "FILE.csv", "text": "FILE.csv", "size": "FOLDER"}
         for name in wanted.keys() & reading.keys():
             forgotten = f"did you forget --data {wanted[name]}?"
-            raise ValueError(f"--{name} does not apply to the built-in data set {data.data}; {forgotten}")
+            raise ValueError(f"--{name} does not apply to the built-in data set {source}; {forgotten}")
     if form == "rows" and (alien := [name for name in FOR_TEXTS if getattr(data, name) is not None]):
-        raise ValueError(f"--{alien[0]} does not apply to {data.data}: it is for texts, a .txt file or --text COLUMN")
-    dataset = load(data.data, reading)
+        raise ValueError(f"--{alien[0]} does not apply to {source}: it is for texts, a .txt file or --text COLUMN")
+    dataset = load(source, reading)
     rows = dataset.train
-    source = data.data if data.data in names() else str(pathlib.Path(data.data).expanduser().resolve())
+    path = source if source in names() else str(pathlib.Path(source).expanduser().resolve())
     kind: Kind = "tokens" if form == "text" else losses.kind_of(dataset)
     shapes = rows["x"].shape[1:], rows["y"].shape[1:]
-    subject = Subject(source, reading, dataset.name, kind, *shapes, dataset.classes, dataset.features)
+    subject = Subject(path, reading, dataset.name, kind, *shapes, dataset.classes, dataset.features)
     return dataset, subject if form == "rows" else replace(subject, tokens={})
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from stepax import record
 from stepax.cli.console import program, warn
+from stepax.cli.kinds import AGENT
 from stepax.cli.learners import Built, build, like
 from stepax.cli.plan import Plan, Subject
 from stepax.cli.reading import fingerprint, load
@@ -27,7 +28,8 @@ OURS = re.compile(
     r"\.?(run|plan)\.json(\.\d+)?|epochs\.jsonl|tensorboard/events\.out\.tfevents\.\d+|"
     r"checkpoints/(\.lock|(damaged-)?step-\d{12}(-[0-9a-f]{4})?)|"
     r"checkpoint/(\.?index\.json(\.\d+)?|arrays-[0-9a-f]{8}(\.orbax-checkpoint-tmp.*)?)|"
-    r"figures/(learning_curves|confusion_matrix|predictions|filters|feature_maps|representation)\.png"
+    r"figures/((learning_curves|confusion_matrix|predictions|filters|feature_maps|representation|returns|episode)\.png|"
+    r"episode\.gif)"
 )
 
 
@@ -122,13 +124,16 @@ def _is_ours(path: pathlib.Path, folder: pathlib.Path) -> bool:
 
 
 def open_run(folder: pathlib.Path) -> Opened:
-    """Opens the folder of a run made by ``stepax train``.
+    """Opens the folder of a model's run made by ``stepax train``.
 
     Raises:
         stepax.record.RunError: It is missing, damaged, or another kind of run.
         stepax.checkpoint.CheckpointError: Its checkpoint is missing or damaged.
     """
     kept = record.load(folder)
+    if AGENT in kept["details"]:
+        use = ", ".join(f"`{program()} {command} {folder}`" for command in ("evaluate", "plot", "record"))
+        raise record.RunError(f"run {folder}: it is an agent's, which acts in an environment and reads no data: {use}")
     try:
         plan = Plan.of(kept["details"])
     except record.RunError as error:

@@ -1,19 +1,20 @@
 """``stepax train``: a training from options to a folder with all that is left of it."""
 
-import contextlib
 import pathlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 import stepax as sx
-from stepax import logs, processes, progress, record
-from stepax.cli.announcing import EPOCHS, Part, announce, farewell
+from stepax import processes, record
+from stepax.cli.announcing import Part, announce, farewell
 from stepax.cli.console import ERR, print_tables, program
 from stepax.cli.finite import outcome
+from stepax.cli.interruption import interruptible
 from stepax.cli.learners import Built, build, input_scaling
 from stepax.cli.measures import flat, loss_name, measures, tables, told
 from stepax.cli.needs import note_compiled, worth_watching
@@ -24,9 +25,10 @@ from stepax.cli.reading import fingerprint
 from stepax.cli.runs import Opened, check_idle, new_folder, read_again
 from stepax.cli.tokens import Encoded, as_rows, batch_of, encoded
 from stepax.cli.unfinished import CHECKPOINTS, Unfinished, begin, finish, unfinished
+from stepax.cli.watching import watched
 from stepax.compile import compile_seconds
 from stepax.data.dataset import Dataset, Rows
-from stepax.reports import Report, closing
+from stepax.reports import Report
 
 __all__ = ["main"]
 
@@ -44,6 +46,11 @@ def main(options: Train) -> int:
     """
     if options.output.resume is not None:
         return _resume(options, options.output.resume)
+    if options.agent.env is not None:
+        from stepax.cli.agents import train  # what is for agents is imported only for them
+
+        return train.main(options)
+    _check_no_agent(options)
     dataset, subject = read(options.data)
     file = fingerprint(subject.data)
     made = plan(options, subject, dataset.train)
@@ -56,10 +63,17 @@ def main(options: Train) -> int:
     watch = worth_watching(ready.needed) if options.output.watch is None else options.output.watch == "yes"
     run = Unfinished(made, file, options.output.log, watch, options.output.figures, jax.process_count())
     few = options.data.validation is None and len(dataset.train["y"]) < FEWEST
-    with _interruptible(folder):
+    with interruptible(folder):
         if processes.first():
             begin(folder, run)
         return _whole(folder, run, dataset, ready, few=few)
+
+
+def _check_no_agent(options: Train) -> None:
+    """Refuse options of agents where data are learnt from."""
+    for field in fields(options.agent):
+        if getattr(options.agent, field.name) != field.default:
+            raise ValueError(f"--{field.name} is for agents: pass --env NAME (`{program()} info` lists environments)")
 
 
 def _resume(options: Train, folder: pathlib.Path) -> int:
@@ -70,8 +84,12 @@ def _resume(options: Train, folder: pathlib.Path) -> int:
     run = unfinished(folder)
     if jax.process_count() == 1:
         check_idle("--resume", folder)
+    if not isinstance(run.plan, Plan):
+        from stepax.cli.agents import train
+
+        return train.resume(folder, run)
     dataset = read_again(folder, run.plan.subject, run.file)
-    with _interruptible(folder):
+    with interruptible(folder):
         return _whole(folder, run, dataset, _prepared(run.plan, dataset))
 
 
@@ -138,6 +156,7 @@ def _sources(made: Plan, texts: dict[str, Encoded]) -> dict[str, sx.Source]:
 def _whole(folder: pathlib.Path, run: Unfinished, dataset: Dataset, ready: _Ready, *, few: bool = False) -> int:
     """A run from its first step, or from where it was cut short, to its end. Returns the exit status."""
     made, built, test = run.plan, ready.built, ready.test
+    assert isinstance(made, Plan)
     announce(made, built, ready.parts, ready.needed, run.watch, few=few)
     learner = sx.watch(built.learner) if run.watch else built.learner
     if jax.process_count() > 1:
@@ -160,34 +179,6 @@ def _whole(folder: pathlib.Path, run: Unfinished, dataset: Dataset, ready: _Read
         _draw(opened, dataset.train, test)
     farewell(folder, done, run)
     return status
-
-
-@contextlib.contextmanager
-def _interruptible(folder: pathlib.Path) -> Iterator[None]:
-    """Tells at Ctrl-C what is kept of a run; a folder with nothing in it is not."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if not processes.first():
-            raise
-        left = sorted(path.name for path in folder.iterdir())
-        if record.RECORD in left:
-            what = f"the run is saved in {folder}; `{program()} plot {folder}` draws figures that are missing"
-        elif any((folder / CHECKPOINTS).glob("step-*")):
-            at = f"after step {stop.step:,}" if isinstance(stop, sx.Interrupted) else "before the end"
-            if isinstance(stop, sx.Interrupted) and stop.saved != stop.step:
-                at += f", which could not be saved; step {stop.saved:,} is"
-            what = f"{at}; `{program()} train --resume {folder}` goes on from there"
-        else:
-            finish(folder)
-            if (log := folder / EPOCHS).exists() and not log.stat().st_size:
-                log.unlink()
-            left = sorted(path.name for path in folder.iterdir())
-            what = f"the model is not saved; {folder} keeps {', '.join(left)}" if left else "nothing is saved"
-            if not left:
-                folder.rmdir()
-        stop.args = (what,)
-        raise stop from None
 
 
 def _rows(made: Plan, rows: Rows) -> tuple[Rows, Rows | None]:
@@ -217,27 +208,9 @@ def _trained(
         checkpoints=folder / CHECKPOINTS,
     )
     if processes.first():
-        if "tensorboard" in wanted:
-            reports = logs.tensorboard(reports, folder / "tensorboard")
-        reports = logs.json_lines(reports, folder / EPOCHS)
-        reports = _shown(reports, made)
+        reports = watched(reports, folder, wanted, partial(told, made))
     settings = {**made.details()["course"], "key": np.asarray(jax.random.key_data(key)).tolist()}
     return sx.collected(reports, settings, compiled)
-
-
-def _shown(reports: Iterator[Report], made: Plan) -> Iterator[Report]:
-    """Draws bar and table with rows as they are told to people; the reports stay as they are."""
-    passed: list[Report] = []
-
-    def renamed() -> Iterator[Report]:
-        with closing(reports):
-            for report in reports:
-                passed[:] = [report]
-                yield report._replace(row=report.row and told(made, report.row))
-
-    with closing(progress.table(progress.bar(renamed(), console=ERR), console=ERR)) as drawn:
-        for _ in drawn:
-            yield from passed
 
 
 def _draw(opened: Opened, train: Rows, test: Rows) -> None:

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from stepax.cli.plan import Plan
+from stepax.cli.kinds import AnyPlan, plan_of
 from stepax.files import read_json, write_json
 from stepax.record import RECORD, RunError
 
@@ -20,7 +20,7 @@ class Unfinished(NamedTuple):
     """What a run was begun with.
 
     Attributes:
-        plan: Data, model, course.
+        plan: Data, model, course; or an agent, where it acts, and how it learns.
         file: What tells whether the data have changed, or ``None``.
         log: Which logs it writes beside that of epochs.
         watch: Whether it measures gradients and updates.
@@ -28,7 +28,7 @@ class Unfinished(NamedTuple):
         processes: How many share every batch.
     """
 
-    plan: Plan
+    plan: AnyPlan
     file: dict[str, Any] | None
     log: tuple[str, ...]
     watch: bool
@@ -75,7 +75,7 @@ def unfinished(folder: pathlib.Path) -> Unfinished:
     if wrong := [name for name, kind in kinds.items() if not isinstance(begun.get(name), kind)]:
         raise RunError(f"--resume {folder}: {PLAN} is damaged: {', '.join(wrong)} missing or of the wrong kind")
     try:
-        plan = Plan.of(begun["details"])
+        plan = plan_of(begun["details"])
     except RunError as error:
         raise RunError(f"--resume {folder}: {error}") from error
     return Unfinished(plan, begun["file"], tuple(begun["log"]), begun["watch"], begun["figures"], begun["processes"])

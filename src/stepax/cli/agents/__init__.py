@@ -1,0 +1,1 @@
+"""Agents on the command line: what ``stepax train --env`` trains, and what the other commands do with it."""
