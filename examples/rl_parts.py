@@ -5,8 +5,8 @@
 
 The parts are double learning (one network chooses an action, the other says what it is worth), dueling (value and
 advantages apart), several steps at once, and priorities. All agents have the same network but for dueling, observations
-of variance 1, 120,000 steps of MountainCar or 100,000 of Acrobot in four lanes, an update on 64 transitions every two
-steps, and an average of the parameters, which plays 100 greedy episodes.
+of variance 1, 120,000 steps of MountainCar or 100,000 of Acrobot in four lanes, an update on 64 transitions (128 in
+Acrobot) every two steps, and an average of the parameters, which plays 100 greedy episodes.
 
 Expected: with all parts the car comes up in some hundred steps, and the links swing up in some eighty. In MountainCar
 every step costs 1 until the car is at the top, where chance hardly takes it: untried actions look better than they are,
@@ -60,6 +60,7 @@ class Task(NamedTuple):
         environment: The environment.
         steps: Of the environment, over all lanes.
         ahead: Steps that are taken at once.
+        batch_size: Transitions of an update.
         exploring: The part of all steps in which ε falls from 1 to 0.04.
         asked: The mean return that all parts together must reach.
         published: By the zoo.
@@ -69,14 +70,15 @@ class Task(NamedTuple):
     environment: rl.Environment
     steps: int
     ahead: int
+    batch_size: int
     exploring: float
     asked: float
     published: str
 
 
 TASKS = {
-    "acrobot": Task("Acrobot-v1", rl.acrobot(), 100_000, 5, 0.2, -85, "−76.6"),
-    "car": Task("MountainCar-v0", rl.mountain_car(), 120_000, 3, 0.1, -115, "−100.8"),
+    "acrobot": Task("Acrobot-v1", rl.acrobot(), 100_000, 5, 128, 0.2, -85, "−76.6"),
+    "car": Task("MountainCar-v0", rl.mountain_car(), 120_000, 3, 64, 0.1, -115, "−100.8"),
 }
 CLAIMS = [
     claim
@@ -115,7 +117,7 @@ def agent(task: Task, parts: tuple[str, ...], count: int) -> sx.Learner:
         lanes=LANES,
         length=LENGTH,
         updates=UPDATES,
-        batch_size=64,
+        batch_size=task.batch_size,
         warmup=WARMUP // (LANES * LENGTH),
         discount=DISCOUNT,
         evaluation_episodes=EPISODES,

@@ -81,7 +81,10 @@ def test_a_plan_comes_back_from_json_as_it_was():
             "--steps does not apply to --agent reinforce, which has --episodes",
         ),
         ((*POLE, "--episodes", 1000), "--episodes does not apply to --agent ppo"),
-        ((*POLE, "--agent", "dqn", "--normalize", "yes"), "--normalize does not apply to --agent dqn"),
+        (
+            ("--env", "Taxi-v4", "--agent", "sarsa", "--normalize", "yes"),
+            "--normalize does not apply to --agent sarsa",
+        ),
         (("--env", "Taxi-v4", "--agent", "ppo", "--normalize", "yes"), "--normalize yes does not apply to Taxi-v4"),
         ((*POLE, "--epochs", 3), "--epochs does not apply to --env CartPole-v1"),
         ((*POLE, "--data", "digits"), "--data does not apply to --env CartPole-v1"),

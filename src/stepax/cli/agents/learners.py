@@ -44,12 +44,17 @@ def build(plan: AgentPlan, demonstrations: Mapping[str, Any] | None = None) -> B
     """
     made = environment(plan.environment, plan.depth)
     if plan.demonstrations is None:
-        return BuiltAgent(made, AGENTS[plan.name](plan, made))
+        return BuiltAgent(made, _averaged(plan, AGENTS[plan.name](plan, made)))
     try:
         learner = _dqfd(plan, made, demonstrations or _nothing_shown(made, plan.demonstrated))
     except (TypeError, ValueError) as error:
         raise ValueError(f"--demonstrations {plan.demonstrations}: {error}") from error
-    return BuiltAgent(made, learner)
+    return BuiltAgent(made, _averaged(plan, learner))
+
+
+def _averaged(plan: AgentPlan, learner: Learner) -> Learner:
+    """The learner, whose average of parameters plays, if there is to be one."""
+    return sx.average(learner, plan.options["average"]) if plan.options.get("average") else learner
 
 
 def _nothing_shown(made: rl.Environment, count: int) -> dict[str, np.ndarray]:

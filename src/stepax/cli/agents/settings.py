@@ -13,10 +13,16 @@ TABULAR = ("q-learning", "sarsa", "expected-sarsa")
 """Agents that keep a table."""
 
 # Widths of hidden layers, how observations are seen, and the optimizer, Adam; ``max_norm`` is that of the gradient.
-_NETWORK: dict[str, Any] = {"dense": (64, 64), "learning_rate": 7e-4, "schedule": "constant"}
+# ``average``: how much of an average of the parameters stays with every step of the learner, 0 for none.
+_NETWORK: dict[str, Any] = {
+    "dense": (64, 64),
+    "normalize": "no",
+    "learning_rate": 7e-4,
+    "schedule": "constant",
+    "average": 0.0,
+}
 _CRITIC: dict[str, Any] = {
     **_NETWORK,
-    "normalize": "no",
     "discount": 0.99,
     "entropy": 0.0,
     "value_weight": 0.5,
@@ -31,21 +37,22 @@ _REPLAY: dict[str, Any] = {
     "steps": 100_000,
     "lanes": 4,
     "length": 4,
-    "updates": 4,
-    "batch_size": 128,
+    "updates": 8,
+    "batch_size": 64,
     "capacity": 50_000,
     "warmup": 1_000,
     "discount": 0.99,
     "epsilon": 0.05,
     "exploration": 0.2,
-    "dense": (128, 128),
     "learning_rate": 1e-3,
+    "schedule": "linear",
+    "average": 0.999,
     "max_norm": 10.0,
     "double": True,
     "dueling": True,
     "ahead": 3,
     "priority": 0.6,
-    "follow": 0.005,
+    "follow": 0.01,
 }
 # As for ``dqn``, but for what it is not asked; ``pretraining``: steps of the learner before it acts; ``several``,
 # ``imitation``, ``margin``, ``decay``: weights and the margin of the losses.
@@ -81,7 +88,14 @@ AGENTS: dict[str, dict[str, Any]] = {
         "learning_rate": 3e-4,
         "log_std": 0.0,
     },
-    "a2c": {**_ACTOR, "length": 16, "learning_rate": 2e-3, "schedule": "linear", "log_std": 0.0},
+    "a2c": {
+        **_ACTOR,
+        "length": 16,
+        "learning_rate": 2e-3,
+        "schedule": "linear",
+        "normalize_rewards": True,
+        "log_std": 0.0,
+    },
     "reinforce": {"episodes": 4_000, "lanes": 8, **_CRITIC, "learning_rate": 2e-3, "log_std": 0.0},
     "dqn": _REPLAY,
     "dqfd": _SHOWN,
@@ -98,6 +112,7 @@ OFFERED = (
 _LAKE: dict[str, Any] = {"steps": 2_000_000, "lanes": 64, "epsilon": 1.0, "schedule": "linear"}
 # Along the cliff and in the taxi every action has one outcome, and every step costs.
 _SURE: dict[str, Any] = {"discount": 1.0, "learning_rate": 0.5}
+_MEAN: dict[str, Any] = {"steps": 1_000_000, "discount": 1.0, "learning_rate": 0.2, "schedule": "linear"}
 
 BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("ppo", "CartPole-v1"): {
@@ -115,9 +130,12 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
         "lanes": 16,
         "length": 256,
         "passes": 4,
+        "batch_size": 256,
         "trace": 0.94,
+        "learning_rate": 1e-3,
+        "schedule": "linear",
+        "average": 0.99,
         "normalize": "yes",
-        "normalize_rewards": True,
     },
     ("ppo", "MountainCar-v0"): {
         "steps": 1_000_000,
@@ -137,9 +155,22 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
         "normalize": "yes",
         "normalize_rewards": True,
     },
-    ("ppo", "Pendulum-v1"): {"lanes": 4, "length": 1024, "discount": 0.9, "learning_rate": 1e-3},
+    ("ppo", "Pendulum-v1"): {
+        "lanes": 4,
+        "length": 256,
+        "discount": 0.95,
+        "learning_rate": 1e-3,
+        "schedule": "linear",
+        "average": 0.995,
+        "normalize_rewards": True,
+    },
+    ("dqn", "CartPole-v1"): {"ahead": 10, "priority": 0.0, "dueling": False},
+    ("dqn", "Acrobot-v1"): {"ahead": 5, "batch_size": 128, "normalize": "yes"},
+    ("dqn", "MountainCar-v0"): {"steps": 120_000, "exploration": 0.1, "normalize": "yes"},
     **{(agent, lake): _LAKE for agent in TABULAR for lake in ("FrozenLake-v1", "FrozenLake8x8-v1")},
-    **{(agent, place): _SURE for agent in TABULAR for place in ("CliffWalking-v1", "Taxi-v4")},
+    **{("q-learning", place): _SURE for place in ("CliffWalking-v1", "Taxi-v4")},
+    # What these learn is a mean over their own random actions.
+    **{(agent, place): _MEAN for agent in TABULAR[1:] for place in ("CliffWalking-v1", "Taxi-v4")},
 }
 """What takes the place of an agent's defaults in an environment."""
 
