@@ -9,9 +9,9 @@ lanes. Four agents of each task also play in Gymnasium's own environment; the di
 in standard errors, so that the largest of seven should be below 3.
 
 The settings of PPO on CartPole are those of the zoo of Stable-Baselines3; the others began there, and were chosen on
-other seeds (``--tune``). What mattered: for A2C and for PPO on the pendulum, rewards of variance 1, without which the
-errors of the values drown the policy's gradient where norms are cut; for DQN, squared errors (Huber's grow no further
-from 1 on, and values come close to 100), ten steps at once, and an average of the parameters.
+other seeds (``--tune``). What mattered: for A2C and for PPO on the pendulum, rewards divided by the spread of their
+sums, without which the errors of the values drown the policy's gradient where norms are cut; for DQN, squared errors
+(Huber's grow no further from 1 on, and values come close to 100), ten steps at once, and an average of the parameters.
 
 Reference:
     Raffin, RL baselines3 zoo, 2020: its published returns are those of one agent each, over many episodes.

@@ -6,12 +6,12 @@ In MountainCar the car must first go back to gather speed; until it has come to 
 are alike. A rule of one line drives ten episodes: push the way that the car moves. In a sea of depth 30 a diver who
 chooses by chance finds the treasure once in 2³⁰ dives; one dive is shown.
 
-Three agents have the same network, optimizer, number of updates, and number of steps of the environment, counted over
-all lanes. The one with demonstrations learns from them alone at first, which takes no step of the environment. The two
-without explore by chance, which falls in the first third from 1 to 0.05: plain DQN draws evenly from its replay and
-looks one step ahead; the other one has priorities and errors over ten steps, as the one with demonstrations has them.
-Each evaluation is of greedy episodes apart. Settings were chosen on other seeds (``--tune``), for the agent with
-demonstrations.
+All agents have the same network, and the same number of steps of the environment, counted over all lanes, with as many
+updates for each. The one with demonstrations learns from them alone at first, which takes no step of the environment
+but is that much more learning. The others explore by chance, which falls in the first third from 1 to 0.05: plain DQN
+draws evenly from its replay and looks one step ahead; the other one has priorities and errors over ten steps, as the
+one with demonstrations has them. Each evaluation is of greedy episodes apart. Settings were chosen on other seeds
+(``--tune``), for the agent with demonstrations.
 
 Expected: with demonstrations at least −120 in MountainCar, better than the rule, and the treasure in every seed. Plain
 DQN stays at −200, or near. With priorities and ten steps the top is found without being shown, but later and less

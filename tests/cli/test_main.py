@@ -64,6 +64,7 @@ def test_the_version(call):
         (("evaluate", "foreign"), "error: run foreign: there is no run.json in it"),
         (("predict", "short", "x.npy"), "error: run short: run.json is damaged or cut short"),
         (("predict", "damaged", "x.npy"), "error: checkpoint damaged/checkpoint"),
+        (("train", "--seed", str(2**63)), "error: --seed: expected a number of 64 bits, got 9223372036854775808"),
         (("predict", "good", "x.npy"), "error: x.npy has inputs of shape 9×9, and the model takes 8×8×1"),
     ],
 )

@@ -37,3 +37,6 @@ def test_what_is_wrong_is_one_line(call, iris_run, tmp_path):
         done = call("record", *options)
         assert (done.status, done.err) == (2, f"error: {message}\n")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "d.npz").write_bytes(b"")
+    done = call("record", "--env", "Catch", "--out", "d.npz")
+    assert done.err == "error: --out: d.npz exists already; remove it, or name another file\n"

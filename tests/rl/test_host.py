@@ -186,6 +186,8 @@ def test_bad_input():
     agent, settings = of_policy(), {"key": KEY, "lanes": 4}
     with pytest.raises(ValueError, match=r'batch\["observation"\]: expected the shape \[16, 4, 4\]'):
         next(host.training(agent, "CartPole-v1", length=3, **settings))
+    with pytest.raises(ValueError, match=r"learner: expected no stepax\.average"):
+        next(host.training(sx.average(agent), "CartPole-v1", length=16, **settings))
     with pytest.raises(TypeError, match="epsilon_greedy"):
         next(host.training(of_values(), "CartPole-v1", length=16, **settings))
     with pytest.raises(TypeError, match="key"):

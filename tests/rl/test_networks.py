@@ -67,6 +67,11 @@ def test_observations_of_any_shape(shape):
     assert module.apply(drawn(module, x), x).shape == (4,)
 
 
+def test_a_duel_needs_a_layer_of_its_own():
+    with pytest.raises(ValueError, match="features: expected at least one width"):
+        Dueling(2, ()).init(jax.random.key(0), X)
+
+
 def test_the_advantages_of_a_duel_have_the_mean_0():
     module = Dueling(3, (6, 5))
     params = drawn(module)["params"]

@@ -65,10 +65,18 @@ def _run(arguments: list[str]) -> int:
     from stepax.cli import options
 
     wanted: Any = options.parse(arguments)
+    _check_seed(wanted)
     if isinstance(wanted, options.Train):
         _several(_processes(wanted), arguments)
     module = importlib.import_module(f"stepax.cli.{type(wanted).__name__.lower()}")
     return module.main(wanted) or 0
+
+
+def _check_seed(wanted: Any) -> None:
+    """Refuses a seed of which no key can be made."""
+    seed = getattr(getattr(wanted, "optimization", wanted), "seed", None) or 0
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"--seed: expected a number of 64 bits, got {seed}")
 
 
 def _processes(wanted: Any) -> int:

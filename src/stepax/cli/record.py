@@ -21,11 +21,14 @@ def main(options: Record) -> None:
     check_count("--episodes", options.episodes)
     if options.out.suffix != ".npz":
         raise ValueError(f"--out: expected a file called .npz, got {options.out}")
+    out = options.out.expanduser()
+    if out.exists():
+        raise ValueError(f"--out: {out} exists already; remove it, or name another file")
+    out.parent.mkdir(parents=True, exist_ok=True)
     who, steps = demonstrated(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    data.save_demonstrations(options.out, steps)
+    data.save_demonstrations(out, steps)
     returns = returns_of(steps)
     listed = ", ".join(f"{value:g}" for value in returns[:20]) + (", …" if len(returns) > 20 else "")
-    say(f"{options.episodes:,} episodes, {len(steps['reward']):,} steps of {who}, in {options.out}")
+    say(f"{options.episodes:,} episodes, {len(steps['reward']):,} steps of {who}, in {out}")
     say(f"returns    {listed}")
     say(f"mean       {np.mean(returns):.2f}, from {returns.min():g} to {returns.max():g}")

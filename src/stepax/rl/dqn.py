@@ -11,6 +11,7 @@ Reference:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ from stepax.model import Model, as_model
 from stepax.rl.deep_q import check_settings, check_values, exploring, taken, targets, transition
 from stepax.rl.environment import Environment
 from stepax.rl.estimators import check_number
-from stepax.rl.normalization import seen
+from stepax.rl.normalization import same_eyes, seen
 from stepax.rl.replay import Replay, check_replay, uniform
 from stepax.rl.rollout import begin, episodes, gathered, progress, rollout
 from stepax.typing import Array, Gradient, Key, Metrics, Tree
@@ -70,7 +71,8 @@ def dqn(
         length: Steps of each between updates.
         updates: How many batches are learnt from then.
         batch_size: Transitions a batch.
-        warmup: Steps of this learner before the first update.
+        warmup: Steps of this learner before the first update. A replay over several steps has its first entries later,
+            and an update with none changes nothing.
         discount: γ, from 0 to 1. A replay over several steps knows its own.
         loss: From errors ``[batch]`` to what is made small.
         evaluation_episodes: How many episodes ``evaluate`` runs, each with the best actions.
@@ -120,7 +122,12 @@ def dqn(
             stand, made = gathered(environment, state.extra["lanes"], batch, length)
         buffer, _ = lax.scan(lambda buffer, one: (replay.insert(buffer, one), None), state.extra["replay"], made)
         variables = seen(state.variables, made["observation"])
-        state = state._replace(variables=variables, extra={**state.extra, "lanes": stand, "replay": buffer})
+        # The lagging network is the other one as it was, eyes included; before it was anything, they are the same.
+        params, others = state.extra["target"]
+        begun = partial(jnp.where, state.step > warmup)
+        others = jax.tree.map(begun, others, same_eyes(variables, others))
+        own = {"lanes": stand, "replay": buffer, "target": (params, others)}
+        state = state._replace(variables=variables, extra={**state.extra, **own})
 
         def learn(state: State) -> tuple[State, Metrics]:
             turns = jnp.arange(updates)

@@ -27,6 +27,7 @@ from stepax.typing import Array, Key
 __all__ = ["environment", "evaluate", "training"]
 
 LANES = 32
+AVERAGE = "average"  # what stepax.average keeps under this name in ``extra``, and acts by
 
 
 def environment(make: Make) -> Environment:
@@ -95,7 +96,8 @@ def training(
         ImportError: Gymnasium is not installed.
         TypeError: An argument is none of its kind; the agent makes its own steps and takes no trajectory.
         ValueError: A number is out of range or not the agent's, the agent does not fit the environment, or an
-            observation, a reward or an action is not finite.
+            observation, a reward or an action is not finite. A policy would be drawn from by an average of its
+            parameters, and judged as if it were the policy itself; or the state is that of a population.
     """
     check_learner(learner, state)
     check_key(key)
@@ -103,6 +105,8 @@ def training(
     check_count("length", length)
     init_key, begin_key, act_key = jax.random.split(key, 3)
     state = jit(learner.init)(init_key, None) if state is None else state
+    if policy is drawn and AVERAGE in state.extra:
+        raise ValueError("learner: expected no stepax.average, which would act in place of the policy that is improved")
     state = _anew(copied(state))
     step = jit(learner.step, donate=(0,))
     # By the number of steps, so that a training that goes on does not see the same episodes again.

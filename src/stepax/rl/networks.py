@@ -139,6 +139,8 @@ class Dueling(linen.Module):
     @linen.compact
     def __call__(self, x: Array) -> Array:
         """From observations ``[batch, …]`` to ``[batch, actions]``."""
+        if not self.features:
+            raise ValueError("features: expected at least one width, before value and advantages, got none")
         *shared, last = self.features
         x = x.reshape(x.shape[0], -1)
         for i, width in enumerate(shared):

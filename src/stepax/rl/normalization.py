@@ -13,7 +13,7 @@ from jax import lax
 from stepax.model import Model, as_model
 from stepax.typing import Array, Key, Tree
 
-__all__ = ["Moments", "Returns", "earned", "normalized", "scaled_rewards", "seen"]
+__all__ = ["Moments", "Returns", "earned", "normalized", "same_eyes", "scaled_rewards", "seen"]
 
 EPSILON, LIMIT = 1e-8, 10.0
 NAME = "observations"
@@ -71,6 +71,11 @@ def seen(variables: Tree, observations: Array, weight: Array | None = None) -> T
     if NAME not in variables:
         return variables
     return {**variables, NAME: _more(variables[NAME], observations, weight)}
+
+
+def same_eyes(variables: Tree, others: Tree) -> Tree:
+    """Another network's variables, which sees observations as this one does; as they are where none is normalised."""
+    return {**others, NAME: variables[NAME]} if NAME in variables else others
 
 
 class Returns(NamedTuple):

@@ -3,10 +3,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stepax import rl
+from stepax.cli.agents import figures
 from stepax.cli.agents.environments import ENVIRONMENTS, environment, place
 from stepax.cli.agents.figures import DRAWN, draw, one_episode
 from stepax.cli.agents.runs import open_agent
 
+# A step whose action is no number.
+NOWHERE = {
+    "observation": np.zeros((1, 3)),
+    "action": np.full((1, 1), np.nan),
+    "reward": np.zeros(1),
+    "terminated": np.ones(1, bool),
+    "truncated": np.zeros(1, bool),
+    "next_observation": np.zeros((1, 3)),
+}
 NAMES = ["returns.png", "learning_curves.png", "episode.png", "episode.gif"]
 
 
@@ -20,6 +31,12 @@ def test_every_run_has_curves_and_an_episode(request, tmp_path, fixture):
             assert min(image.size) > 150
     with Image.open(tmp_path / "episode.gif") as image:
         assert image.n_frames == min(200, len(one_episode(run, 0)["reward"]) + 1)
+
+
+def test_an_agent_without_numbers_has_curves_alone(monkeypatch, pole_run, tmp_path, capsys):
+    monkeypatch.setattr(figures, "one_episode", lambda *_: rl.check_demonstrations(rl.pendulum(), NOWHERE))
+    assert [path.name for path in draw(open_agent(pole_run), tmp_path)] == NAMES[:2]
+    assert "no episode is drawn: the agent's actions are not finite" in capsys.readouterr().err
 
 
 def test_another_number_is_another_episode(pole_run):

@@ -86,6 +86,11 @@ def test_a_plan_comes_back_from_json_as_it_was():
             "--normalize does not apply to --agent sarsa",
         ),
         (("--env", "Taxi-v4", "--agent", "ppo", "--normalize", "yes"), "--normalize yes does not apply to Taxi-v4"),
+        (
+            (*POLE, "--agent", "dqn", "--steps", 1000),
+            "--steps: expected more than 1000, before which nothing is learnt",
+        ),
+        (("--env", "Acrobot-v1", "--agent", "dqn", "--dense"), "--dense: expected at least one width"),
         ((*POLE, "--epochs", 3), "--epochs does not apply to --env CartPole-v1"),
         ((*POLE, "--data", "digits"), "--data does not apply to --env CartPole-v1"),
         ((*POLE, "--model", "mlp"), "--model does not apply to --env"),
@@ -111,7 +116,7 @@ def test_a_plan_comes_back_from_json_as_it_was():
         ((*POLE, "--entropy", -1), "--entropy: expected a number of at least 0, got -1.0"),
         ((*POLE, "--dense", 0), r"--dense: expected whole numbers of at least 1, got \(0,\)"),
         ((*POLE, "--schedule", "cosin"), "--schedule: unknown name 'cosin'"),
-        ((*POLE, "--agent", "dqn", "--capacity", 20), "--capacity: expected at least 128, .*, got 20"),
+        ((*POLE, "--agent", "dqn", "--capacity", 20), "--capacity: expected at least 64, .*, got 20"),
         (
             ("--env", "Taxi-v4", "--agent", "sarsa", "--learning-rate", 2),
             "--learning-rate: expected a number of at most 1",
@@ -136,6 +141,8 @@ def test_demonstrations_are_counted_and_known_by_their_path(tmp_path, monkeypatc
     assert 0.97 * 100_000 < acting * made.made <= 100_000
     with pytest.raises(FileNotFoundError):
         plan(*POLE, "--agent", "dqfd", "--demonstrations", "none.npz")
+    with pytest.raises(ValueError, match="--steps: expected at least 800, after 1000 that learn from demonstrations"):
+        plan(*POLE, "--agent", "dqfd", "--demonstrations", "d.npz", "--steps", 100)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_it_says_what_is_trained_how_it_went_and_what_can_be_done_next(call):
     for line in (
         "data       CartPole-v1: observations of 4 numbers, 2 actions\n",
         "model      ppo: ",
-        ", lanes 2, dense 4, learning rate 0.001, schedule linear, normalize no, ",
+        ", lanes 2, dense 4, normalize no, learning rate 0.001, schedule linear, average 0.0, ",
         "training   64 steps, 4 epochs of 1 × 16 steps, seed 0\n",
         "memory     about ",
         "compiling  ",
@@ -86,6 +86,7 @@ def test_it_goes_on_only_with_the_same_file(call, tmp_path):
     made = planned(parse(["train", *map(str, DIVE)]))
     (tmp_path / "cut").mkdir()
     begin(tmp_path / "cut", Unfinished(made, fingerprint(made.demonstrations), (), False, False))
+    (tmp_path / "d.npz").unlink()
     assert call("record", "--env", "DeepSea", "--depth", 3, "--episodes", 1, "--out", "d.npz").status == 0
     done = call("train", "--resume", "cut")
     assert (done.status, "d.npz is not what it was when the training was begun" in done.err) == (2, True)

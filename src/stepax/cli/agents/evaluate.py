@@ -35,6 +35,7 @@ def main(options: Evaluate) -> None:
     parts = {"stepax": summary(found)}
     if options.gymnasium:
         parts["Gymnasium"] = summary(in_gymnasium(run, episodes, limit))
+        del parts["Gymnasium"]["ended"]  # a limit that was set is one of Gymnasium's own there
     if options.json:
         named: dict[str, Any] = {"run": str(options.run), "environment": run.plan.environment, **parts["stepax"]}
         print_json(named | ({"gymnasium": parts["Gymnasium"]} if options.gymnasium else {}))

@@ -11,6 +11,7 @@ import numpy as np
 from stepax import plot, rl
 from stepax.cli.agents.environments import place
 from stepax.cli.agents.runs import OpenedAgent
+from stepax.cli.console import warn
 from stepax.plot import boards, bodies
 
 __all__ = ["draw", "one_episode"]
@@ -64,7 +65,12 @@ def draw(run: OpenedAgent, folder: pathlib.Path, episode: int = 0) -> Iterator[p
     others = {name: history[name] for name in history if name.rpartition("/")[2] not in CURVES}
     yield plot.save(plot.learning_curves(others), folder / "learning_curves.png")
     where = place(plan.environment, plan.depth)
-    frames = plot.episode_frames(DRAWN[plan.environment], one_episode(run, episode), actions=where.actions)
+    try:
+        steps = one_episode(run, episode)
+    except ValueError:
+        warn("no episode is drawn: the agent's actions are not finite")
+        return
+    frames = plot.episode_frames(DRAWN[plan.environment], steps, actions=where.actions)
     yield plot.save(plot.episode_strip(frames, title=title), folder / "episode.png")
     is_board = DRAWN[plan.environment] not in vars(bodies).values()
     yield plot.save_animation(frames, folder / "episode.gif", rate=SLOW if is_board else QUICK)

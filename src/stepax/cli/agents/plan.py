@@ -118,6 +118,11 @@ def planned(wanted: Any) -> AgentPlan:
     plan = AgentPlan(name, asked.env, asked.depth, options, 1, 1, wanted.optimization.seed)
     checked(plan)
     rounds, epochs = _rows(plan)
+    if rounds * epochs <= plan.before:
+        least = ROWS[-1] * plan.made
+        raise ValueError(
+            f"--steps: expected at least {least}, after {plan.before} that learn from demonstrations alone"
+        )
     return replace(_with_demonstrations(plan, asked.demonstrations), rounds=rounds, epochs=epochs)
 
 
@@ -207,6 +212,10 @@ def _check_sizes(plan: AgentPlan) -> None:
     if plan.name == "ppo" and each % size:
         rollout = f"--lanes {options['lanes']} times --length {options['length']}"
         raise ValueError(f"--batch-size: {size} does not divide the {each} steps of a rollout, {rollout}")
+    if (first := max(options.get("warmup", 0), size if "warmup" in options else 0)) >= options[what]:
+        raise ValueError(f"--{what}: expected more than {first}, before which nothing is learnt, got {options[what]}")
+    if options.get("dueling") and not options["dense"]:
+        raise ValueError("--dense: expected at least one width, before values and advantages part")
     least = max(size, each, options["lanes"] * options.get("ahead", 1))
     if (got := options.get("capacity", least)) < least:
         raise ValueError(f"--capacity: expected at least {least}, for a batch and the steps between two, got {got}")

@@ -164,6 +164,8 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
         "average": 0.995,
         "normalize_rewards": True,
     },
+    # A picture of 900 numbers a step; the one way that pays is shown.
+    ("dqfd", "DeepSea"): {"steps": 10_000, "batch_size": 32, "capacity": 1_000, "discount": 1.0},
     ("dqn", "CartPole-v1"): {"ahead": 10, "priority": 0.0, "dueling": False},
     ("dqn", "Acrobot-v1"): {"ahead": 5, "batch_size": 128, "normalize": "yes"},
     ("dqn", "MountainCar-v0"): {"steps": 120_000, "exploration": 0.1, "normalize": "yes"},
