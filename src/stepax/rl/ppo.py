@@ -105,7 +105,7 @@ def ppo(
         return values
 
     def improve(state: State, examples: dict[str, Any], key: Key, gradient: Gradient) -> tuple[State, Metrics]:
-        def one(state: State, turn: tuple[Array, Key]) -> tuple[State, Metrics]:
+        def one(state: State, turn: tuple[Array | None, Key]) -> tuple[State, Metrics]:
             rows, key = turn
             batch = _minibatch(examples, rows)
             grads, variables, told = gradient(objective(state.step), state.params, state.variables, batch, key)
@@ -113,8 +113,9 @@ def ppo(
             return state._replace(params=params, variables=variables, opt_state=opt_state), {**told, **rate}
 
         order_key, noise_key = jax.random.split(key)
-        rows = _parts(order_key, lanes * length, epochs, minibatches)
-        state, metrics = lax.scan(one, state, (rows, jax.random.split(noise_key, len(rows))))
+        # A sum over all has no order.
+        rows = None if minibatches == 1 else _parts(order_key, lanes * length, epochs, minibatches)
+        state, metrics = lax.scan(one, state, (rows, jax.random.split(noise_key, epochs * minibatches)))
         return state, jax.tree.map(lambda values: values.mean(0), metrics)
 
     return on_policy(environment, model, optimizer, rollouts, improve)
@@ -127,15 +128,13 @@ def _at(number: Any, step: Array) -> Any:
 
 def _parts(key: Key, count: int, epochs: int, minibatches: int) -> Array:
     """The rows of every minibatch, ``[epochs · minibatches, size]``; each epoch has an order of its own."""
-    if minibatches == 1:  # a sum over all has no order
-        return jnp.broadcast_to(jnp.arange(count)[None], (epochs, count))
     orders = jax.vmap(lambda one: jax.random.permutation(one, count))(jax.random.split(key, epochs))
     return orders.reshape(epochs * minibatches, -1)
 
 
-def _minibatch(examples: Any, rows: Array) -> Any:
-    """These rows, with advantages of mean 0 and variance 1."""
-    batch = jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), examples)
+def _minibatch(examples: Any, rows: Array | None) -> Any:
+    """These rows, or all, with advantages of mean 0 and variance 1."""
+    batch = examples if rows is None else jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0), examples)
     advantage = batch["advantage"] - batch["advantage"].mean()
     return {**batch, "advantage": advantage / (jnp.sqrt(jnp.mean(advantage**2)) + EPSILON)}
 
