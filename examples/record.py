@@ -34,6 +34,8 @@ PACKAGES = ("stepax", "jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 FRONT = ("<!-- written by examples/record.py -->", "<!-- end -->")
 HEADLINES = {
     "basics_backpropagation": ("error_1", "error_last"),
+    "rl_control": ("cartpole_ppo", "acrobot_ppo", "cartpole_dqn"),
+    "rl_demonstrations": ("car_dqfd", "car_dqn"),
     "tables_baselines": ("diabetes_linear", "breast_cancer_linear"),
     "vision_fashion": ("cnn", "mlp"),
     "vision_mnist": ("accuracy",),

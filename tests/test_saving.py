@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from tests.kills import TRAININGS, killed
+from tests.kills import killed
 
 import stepax as sx
 from stepax.checkpoint import CheckpointError, Mismatch
@@ -64,11 +64,11 @@ def names(folder):
     return sorted(path.name for path in pathlib.Path(folder).glob("step-*"))
 
 
-# Of `python -m tests.kills 200`, which is for changes to checkpoints, a few.
-@pytest.mark.parametrize(("name", "kills"), [*zip(TRAININGS, (3, 3, 2, 2, 2, 2, 2), strict=True)])
-def test_killed_at_random_moments_it_ends_in_the_same_bits(name, kills, tmp_path):
-    outcome = killed(name, kills, tmp_path)
-    assert outcome.kills == kills
+# Of `python -m tests.kills 200`, which kills trainings of all kinds and is for changes to checkpoints, a few.
+@pytest.mark.parametrize("name", ["in memory", "stream", "population", "guard"])
+def test_killed_at_random_moments_it_ends_in_the_same_bits(name, tmp_path):
+    outcome = killed(name, 2, tmp_path)
+    assert outcome.kills == 2
     assert outcome.same
 
 

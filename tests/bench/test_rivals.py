@@ -48,7 +48,8 @@ def test_flax(name: str) -> None:
     double = name not in ("lstm", "gru")
     with jax.enable_x64(double):
         given = small(name).in_float64() if double else small(name)
-        for form in forms("flax", name):
+        # The deep one takes half a minute to compile; its other forms are those of the shallow one.
+        for form in forms("flax", name)[: 1 if name == "cnn-deep" else None]:
             assert distance(name, linen.trainer(given, form).losses(STEPS), double) < (1e-9 if double else 1e-6)
 
 
