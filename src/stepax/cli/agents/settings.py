@@ -168,7 +168,13 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("dqfd", "DeepSea"): {"steps": 10_000, "batch_size": 32, "capacity": 1_000, "discount": 1.0},
     ("dqn", "CartPole-v1"): {"ahead": 10, "priority": 0.0, "dueling": False},
     ("dqn", "Acrobot-v1"): {"ahead": 5, "batch_size": 128, "normalize": "yes"},
-    ("dqn", "MountainCar-v0"): {"steps": 120_000, "exploration": 0.1, "normalize": "yes"},
+    ("dqn", "MountainCar-v0"): {
+        "steps": 120_000,
+        "ahead": 10,
+        "follow": 500.0,
+        "exploration": 0.33,
+        "normalize": "yes",
+    },
     **{(agent, lake): _LAKE for agent in TABULAR for lake in ("FrozenLake-v1", "FrozenLake8x8-v1")},
     **{("q-learning", place): _SURE for place in ("CliffWalking-v1", "Taxi-v4")},
     # What these learn is a mean over their own random actions.
