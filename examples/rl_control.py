@@ -255,7 +255,7 @@ def draw(found: dict[str, Found], figure: pathlib.Path, share: float) -> None:
         method = method if method == "REINFORCE" else method.upper()
         ax.set(title=f"{task.name.rsplit('-', 1)[0]}, {method}", xlabel="steps (thousands)", ylabel="return")
         ax.title.set_fontsize(10)
-    fig.savefig(figure, dpi=100)
+    fig.savefig(figure, dpi=80)
     plt.close(fig)
 
 
