@@ -8,7 +8,7 @@ advantages apart), several steps at once, and priorities. All agents have the sa
 of variance 1, 120,000 steps of MountainCar or 100,000 of Acrobot in four lanes, an update on 64 transitions (128 in
 Acrobot) every two steps, and an average of the parameters, which plays 100 greedy episodes.
 
-Expected: with all parts the links swing up in some eighty steps, and in Acrobot no part but dueling matters much. In
+Expected: with all parts the links swing up in some eighty steps; in Acrobot no part matters more than the seed does. In
 MountainCar every step costs 1 until the car is at the top, where chance hardly takes it: most seeds come up in some
 hundred steps, and one that does not find the top stays at −200 and decides the mean. Settings were chosen on other
 seeds (``--tune``), for all parts together.
@@ -155,7 +155,7 @@ def draw(found: dict[str, dict[str, Any]], figure: pathlib.Path, share: float) -
         ends.set_yticks(range(len(made)), [LABELS[parts] for parts in made])
         ends.invert_yaxis()
         curves.set(title=f"{task.title}: while learning", xlabel="steps (thousands)", ylabel="mean return")
-        ends.set(title=f"{task.title}: greedy, every seed and their mean", xlabel="return")
+        ends.set(title=f"{task.title}: greedy, by seed", xlabel="return")
         curves.legend(fontsize=8)
     fig.savefig(figure, dpi=100)
     plt.close(fig)
