@@ -78,7 +78,8 @@ def training(
 
     Args:
         learner: An agent whose steps take trajectories: :func:`stepax.rl.ppo`, :func:`stepax.rl.a2c`,
-            :func:`stepax.rl.dqn` or :func:`stepax.rl.dqfd`, made for ``host.environment(…)`` or for another one with the same spaces.
+            :func:`stepax.rl.dqn` or :func:`stepax.rl.dqfd`, made for ``host.environment(…)`` or for
+            another one with the same spaces.
         environment: A name that Gymnasium knows, or a function without arguments that makes one of its environments.
         state: Where to go on; it stays valid. ``None``: at the beginning. Environments in Python cannot be saved: all
             lanes begin new episodes, and what is left of those before is never learnt from.
