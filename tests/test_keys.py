@@ -1,4 +1,4 @@
-"""A flat key draws the bits of the stock key."""
+"""Flat and unrolled keys draw the bits of the stock key."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 
 import stepax as sx
 from stepax import keys
-from stepax.keys import flat
+from stepax.keys import flat, unrolled
 
 
 def data(key):
@@ -30,56 +30,92 @@ def draws(key):
     }
 
 
+FORMS = pytest.mark.parametrize("form", [flat, unrolled])
+
+
 @pytest.fixture(scope="module")
-def both():
-    return jax.jit(lambda key: (draws(key), draws(flat(key))))(jax.random.key(3))
+def stock():
+    return jax.jit(draws)(jax.random.key(3))
 
 
-def test_every_draw_has_the_bits_of_the_stock_key(both):
-    stock, flattened = both
-    assert jax.tree.structure(stock) == jax.tree.structure(flattened)
-    for (path, a), b in zip(jax.tree_util.tree_flatten_with_path(stock)[0], jax.tree.leaves(flattened), strict=True):
+@FORMS
+def test_every_draw_has_the_bits_of_the_stock_key(form, stock):
+    made = jax.jit(lambda key: draws(form(key)))(jax.random.key(3))
+    assert jax.tree.structure(stock) == jax.tree.structure(made)
+    for (path, a), b in zip(jax.tree_util.tree_flatten_with_path(stock)[0], jax.tree.leaves(made), strict=True):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
         assert a.dtype == b.dtype
 
 
-def test_batches_of_keys_under_vmap():
+@FORMS
+def test_wide_numbers_have_the_bits_of_the_stock_key(form, x64):
+    key = jax.random.key(4)
+    for draw in (lambda key: jax.random.normal(key, (3,)), lambda key: jax.random.bits(key, (2, 2), "uint64")):
+        np.testing.assert_array_equal(draw(form(key)), draw(key))
+
+
+@FORMS
+def test_batches_of_keys_under_vmap(form):
     many = jax.random.split(jax.random.key(1), 3)
-    assert flat(many).shape == (3,)
+    assert form(many).shape == (3,)
 
     def sample(key):
         return jax.random.normal(jax.random.fold_in(key, 2), (2, 3))
 
     @jax.jit
     def three(keys):
-        return [jax.vmap(sample)(keys), jax.vmap(sample)(flat(keys)), jax.vmap(lambda key: sample(flat(key)))(keys)]
+        return [jax.vmap(sample)(keys), jax.vmap(sample)(form(keys)), jax.vmap(lambda key: sample(form(key)))(keys)]
 
-    stock, outside, inside = three(many)
-    np.testing.assert_array_equal(stock, outside)
-    np.testing.assert_array_equal(stock, inside)
+    plain, outside, inside = three(many)
+    np.testing.assert_array_equal(plain, outside)
+    np.testing.assert_array_equal(plain, inside)
 
 
-def test_a_flat_key_is_another_generator_and_flat_again_changes_nothing():
-    key = flat(jax.random.key(0))
+@FORMS
+def test_it_is_another_generator_and_again_changes_nothing(form):
+    key = form(jax.random.key(0))
     assert key.dtype != jax.random.key(0).dtype
-    assert flat(key) is key
+    assert form(key) is key
 
 
-def test_other_generators_are_returned_as_they_are():
+@FORMS
+def test_other_generators_are_returned_as_they_are(form):
     key = jax.random.key(0, impl="rbg")
-    assert flat(key) is key
+    assert form(key) is key
 
 
-def test_without_the_interface_the_key_stays(monkeypatch):
-    monkeypatch.setattr(keys, "_flat_threefry", lambda: None)
+@FORMS
+def test_without_the_interface_the_key_stays(form, monkeypatch):
+    monkeypatch.setattr(keys, "_generator", lambda *given, **functions: None)
+    for made in (keys._flat_threefry, keys._unrolled_threefry):
+        made.cache_clear()
     key = jax.random.key(0)
-    assert flat(key) is key
+    try:
+        assert form(key) is key
+    finally:
+        for made in (keys._flat_threefry, keys._unrolled_threefry):
+            made.cache_clear()
 
 
-def test_without_partitionable_threefry_the_key_stays():
+@FORMS
+def test_without_partitionable_threefry_the_key_stays(form):
     with jax.threefry_partitionable(False):
         key = jax.random.key(0)
-        assert flat(key) is key
+        assert form(key) is key
+
+
+def test_an_unrolled_key_draws_without_a_loop():
+    """For that it is there: JAX's own draws are a loop on a CPU."""
+
+    def text(form):
+        def draw(key):
+            first, second = jax.random.split(form(key))
+            return jax.random.normal(first, (8,)), jax.random.bernoulli(jax.random.fold_in(second, 3))
+
+        return jax.jit(draw).lower(jax.random.key(0)).as_text()
+
+    assert "stablehlo.while" in text(lambda key: key)
+    assert "stablehlo.while" not in text(unrolled)
 
 
 def test_a_state_never_holds_a_flat_key():

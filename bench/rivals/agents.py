@@ -16,6 +16,7 @@ from bench.served import answer
 from stepax import rl
 from stepax.compile import jit
 from stepax.reports import PACE
+from stepax.rl.rollout import begin, rollout
 
 # By form: how many seeds train at once.
 FORMS = {"one agent": 1, "32 agents": 32}
@@ -81,27 +82,19 @@ def trained(task: str, form: str) -> Iterator[int]:
 
 
 def stepped(lanes: int = LANES) -> Iterator[int]:
-    """CartPole with random actions in many lanes; rewards are summed, and nothing else is kept."""
-    environment = rl.auto_reset(rl.cartpole())
-    reset, step = jax.vmap(environment.reset), jax.vmap(environment.step)
+    """CartPole with random actions in many lanes; returns and lengths of episodes are kept, and nothing else."""
+    environment = rl.cartpole()
 
-    def one(carry: Any, i: Any) -> tuple[Any, None]:
-        state, total, key = carry
-        act_key, step_key = jax.random.split(jax.random.fold_in(key, i))
-        action = jax.random.bernoulli(act_key, shape=(lanes,)).astype(jnp.int32)
-        made = step(state, action, jax.random.split(step_key, lanes))
-        return (made.state, total + made.reward, key), None
+    def act(observation: Any, key: Any) -> tuple[Any, dict[str, Any]]:
+        return jax.random.bernoulli(key, shape=(lanes,)).astype(jnp.int32), {}
 
-    def many(state: Any, total: Any, key: Any) -> tuple[Any, Any]:
-        return jax.lax.scan(one, (state, total, key), jnp.arange(STRETCH))[0][:2]
-
-    program = jit(many, donate=(0, 1))
+    # Only where the lanes stand and what their episodes have brought is asked for: XLA drops what was seen on the way.
+    program = jit(lambda stand, key: rollout(environment, act, stand, key, STRETCH)[0], donate=(0,))
     key = jax.random.key(0)
-    state, total = jit(lambda key: reset(jax.random.split(key, lanes))[0])(key), jnp.zeros(lanes)
-    state = sx.loop.copied(state)
+    stand = jit(lambda key: begin(environment, lanes, key))(key)
     while True:
         key = jax.random.fold_in(key, 1)
-        state, total = jax.block_until_ready(program(state, total, key))
+        stand = jax.block_until_ready(program(stand, key))
         yield STRETCH * lanes
 
 

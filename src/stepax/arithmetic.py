@@ -105,7 +105,8 @@ def _of(equation: Any) -> int:
         depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
         return 2 * depth * math.prod(equation.outvars[0].aval.shape)
     if name == "stepax_product":
-        return 2 * equation.invars[0].aval.shape[params["summed"][0]] * math.prod(equation.outvars[0].aval.shape)
+        depth = equation.invars[0].aval.shape[-2:][params["summed"][0]]
+        return 2 * depth * math.prod(equation.outvars[0].aval.shape)
     if name in ("conv_general_dilated", "stepax_conv"):
         kernel, output = equation.invars[1].aval.shape, equation.outvars[0].aval.shape
         # What one output sums over: the kernel without its features, which come last or as dimension_numbers say.

@@ -47,6 +47,38 @@ def test_lanes_of_vmap_equal_those_of_matmul(axes, x64):
             np.testing.assert_allclose(ours, stock, 1e-12, 1e-12)
 
 
+# Rows, inputs and outputs by which the gradients meet every form that a product has on a CPU.
+FORMS = [(5, 7, 2), (5, 3, 6), (130, 70, 9), (3, 4, 260), (5, 2, 1), (5, 1, 300), (130, 64, 8)]
+
+
+@pytest.mark.parametrize("sizes", FORMS)
+@pytest.mark.parametrize("lanes", [(), (3,), (2, 2)])
+def test_every_form_on_a_cpu_equals_matmul(sizes, lanes, x64):
+    rows, inputs, outputs = sizes
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(*lanes, rows, inputs)), random.normal(size=(*lanes, inputs, outputs))
+
+    def both(multiply):
+        run = gradients(multiply)
+        for _ in lanes:
+            run = jax.vmap(run)
+        return jax.jit(run)(a, b)
+
+    for ours, stock in zip(both(product), both(jnp.matmul), strict=True):
+        np.testing.assert_allclose(ours, stock, 1e-11, 1e-11)
+
+
+def test_products_with_few_columns_are_no_matrix_products_on_a_cpu():
+    def text(outputs, platform):
+        shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((32, 16), (16, outputs))]
+        traced = jax.jit(gradients(product)).trace(*shapes)
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    # One is the way forward; of the gradients, one by each side.
+    assert [text(2, platform).count("dot_general") for platform in ("cpu", "cuda", "tpu")] == [1, 3, 3]
+    assert text(16, "cpu").count("dot_general") == 3
+
+
 def test_lanes_within_lanes(x64):
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 3, 4)), random.normal(size=(5, 4, 6))
@@ -62,8 +94,9 @@ def test_many_models_on_the_same_data_are_products_side_by_side():
 
     weights, x = jnp.zeros((5, 4, 6)), jnp.zeros((3, 4))
     text = str(jax.make_jaxpr(jax.vmap(step, (0, None)))(weights, x))
-    assert text.count("dot_general[") == 2
-    assert text.count("[0], [0])") == 2
+    assert text.count("stepax_product[") == 2
+    assert "f32[5,3,6] = stepax_product[" in text
+    assert "f32[5,4,6] = stepax_product[" in text
     assert "transpose" not in text
     shared = str(jax.make_jaxpr(jax.vmap(product, (0, None)))(jnp.zeros((5, 3, 4)), jnp.zeros((4, 6))))
     assert "dot_general" not in shared

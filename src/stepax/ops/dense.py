@@ -3,8 +3,13 @@
 ``vmap`` over a weight matrix for inputs that all models share would make one wide product of it, for which the matrices
 of all models are copied side by side at every step. Here the product is a primitive of its own whose lanes are
 products side by side instead, each with the shared operand; its derivatives are such products again.
+
+On a CPU XLA hands all of them to Eigen, which takes as long for matrices of one or two columns, such as the weights of
+a head of two classes have, as for dozens of them: those are sums of elementwise products here.
 """
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +23,14 @@ from stepax.ops.rows import as_rows, every_row
 from stepax.typing import Array
 
 __all__ = ["dense", "product"]
+
+# Over so few numbers a sum is written out; and results of so few columns are sums of elementwise products.
+SHORT, NARROW = 3, 8
+# Gradients of weights over this many rows and more, of inputs of at least so many columns and at most so many numbers,
+# are quicker with a copy of the inputs whose rows are columns.
+ROWS, COLUMNS, NUMBERS = 128, 64, 2**19
+# So are gradients of inputs of at least so many columns, with a copy of the weights.
+WIDE = 256
 
 
 def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
@@ -68,12 +81,36 @@ product_p = Primitive("stepax_product")
 
 
 def _product(a: Array, b: Array, summed: tuple[int, int], precision: Any) -> Array:
-    """Summed over axis ``summed[0]`` of ``a`` with axis ``summed[1]`` of ``b``; the other axis of ``a`` comes first."""
+    """Summed over axis ``summed[0]`` of ``a`` with axis ``summed[1]`` of ``b``; the other axis of ``a`` comes first.
+
+    Both may have the same axes of lanes before their own two, and then so has the product.
+    """
     return bind(product_p, a, b, summed=summed, precision=precision)
 
 
 def _stock(a: Array, b: Array, *, summed: tuple[int, int], precision: Any) -> Array:
-    return lax.dot_general(a, b, (((summed[0],), (summed[1],)), ((), ())), precision=precision)
+    lanes = tuple(range(a.ndim - 2))
+    numbers = ((summed[0] + len(lanes),), (summed[1] + len(lanes),)), (lanes, lanes)
+    return lax.dot_general(a, b, numbers, precision=precision)
+
+
+def _on_cpu(a: Array, b: Array, *, summed: tuple[int, int], precision: Any) -> Array:
+    sizes: tuple[Any, ...] = a.shape + b.shape
+    if all(isinstance(size, int) for size in sizes) and a.dtype in (jnp.float32, jnp.float64):
+        (rows, columns), narrow = a.shape[-2:], b.shape[-1]
+        if summed == (1, 1) and 0 < columns <= SHORT:
+            parts = [a[..., :, i, None] * b[..., None, :, i] for i in range(columns)]
+            return functools.reduce(operator.add, parts)
+        if summed == (1, 1) and b.shape[-2] >= WIDE and narrow * b.shape[-2] <= NUMBERS:
+            turned = lax.optimization_barrier(jnp.swapaxes(b, -1, -2))
+            return _stock(a, turned, summed=(1, 0), precision=precision)
+        if summed == (0, 0) and 1 < narrow <= NARROW and columns > narrow:
+            return jnp.stack([(a * b[..., i, None]).sum(-2) for i in range(narrow)], -1)
+        many = rows >= ROWS and columns >= COLUMNS and narrow > NARROW
+        if summed == (0, 0) and many and rows * columns <= NUMBERS:
+            turned = lax.optimization_barrier(jnp.swapaxes(a, -1, -2))
+            return _stock(turned, b, summed=(1, 0), precision=precision)
+    return _stock(a, b, summed=summed, precision=precision)
 
 
 # The gradient by an operand, in the operand's own order of axes: no transposition is left to be made.
@@ -95,18 +132,18 @@ def _lanes(
     """Lanes of the rows alone are more rows; else every lane is a product of its own."""
     (a, b), (lane_of_a, lane_of_b) = operands, dims
     if lane_of_b is None and summed[0] == 1:
-        a = jnp.moveaxis(a, lane_of_a, 0)
-        y = _product(as_rows(a), b, summed, precision)
-        return y.reshape(*a.shape[:2], y.shape[-1]), 0
+        a = jnp.moveaxis(a, lane_of_a, -3)
+        *around, lanes, rows, depth = a.shape
+        y = _product(a.reshape(*around, lanes * rows, depth), b, summed, precision)
+        return y.reshape(*around, lanes, rows, y.shape[-1]), len(around)
     lanes = next(x.shape[lane] for x, lane in zip(operands, dims, strict=True) if lane is not None)
     a, b = (
         jnp.broadcast_to(x, (lanes, *x.shape)) if lane is None else jnp.moveaxis(x, lane, 0)
         for x, lane in zip(operands, dims, strict=True)
     )
-    numbers = ((summed[0] + 1,), (summed[1] + 1,)), ((0,), (0,))
-    return lax.dot_general(a, b, numbers, precision=precision), 0
+    return _product(a, b, summed, precision), 0
 
 
-define(product_p, _stock, _stock)
+define(product_p, _stock, _on_cpu)
 ad.defbilinear(product_p, _by_a, _by_b)
 batching.primitive_batchers[product_p] = _lanes

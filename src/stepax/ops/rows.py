@@ -5,7 +5,9 @@ element by element, often on one core, and writes what is summed to memory first
 large arrays part by part in a loop, in which a product is formed where it is added.
 """
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +27,8 @@ BLOCKS = 16
 LARGE, PARTS = 2**20, 8
 # XLA leaves sums over so few rows alone, and joins them with what they are summed over.
 FEW = 31
+# From this width on XLA's sum over the rows of many lanes is quick.
+WIDE = 16
 
 
 def as_rows(x: Array) -> Array:
@@ -185,7 +189,8 @@ ad.defbilinear(dot_p, lambda g, x, y: scale_rows(y, g), lambda g, x, y: scale_ro
 ad.defbilinear(scale_p, lambda g, x, row: scale_rows(g, row), lambda g, x, row: sum_of_products(g, x))
 
 
-# Lanes of ``vmap`` are more columns.
+# Lanes of ``vmap`` are more columns; where there are rows alone, and wide ones, a sum within each lane is quicker, as
+# the lanes come first in the products that such rows are made by.
 
 
 def _in_columns(apply: Callable[..., Array]) -> Callable[..., tuple[Array, int]]:
@@ -205,7 +210,24 @@ def _in_columns(apply: Callable[..., Array]) -> Callable[..., tuple[Array, int]]
     return rule
 
 
-batching.primitive_batchers[sum_p] = _in_columns(sum_of_rows)
-batching.primitive_batchers[dot_p] = _in_columns(sum_of_products)
+def _in_lanes(apply: Callable[..., Array]) -> Callable[..., tuple[Array, int]]:
+    """The rule for sums over rows."""
+    columns = _in_columns(apply)
+
+    def rule(factors: Sequence[Array], dims: Sequence[Any]) -> tuple[Array, int]:
+        first = factors[0]
+        shape = list(first.shape)
+        if dims[0] is not None:
+            del shape[dims[0]]
+        if len(shape) != 2 or shape[1] < WIDE or first.dtype not in (jnp.float32, jnp.float64):
+            return columns(factors, dims)
+        lanes = (x[None] if lane is None else jnp.moveaxis(x, lane, 0) for x, lane in zip(factors, dims, strict=True))
+        return functools.reduce(operator.mul, lanes).sum(1), 0
+
+    return rule
+
+
+batching.primitive_batchers[sum_p] = _in_lanes(sum_of_rows)
+batching.primitive_batchers[dot_p] = _in_lanes(sum_of_products)
 batching.primitive_batchers[every_p] = _in_columns(every_row)
 batching.primitive_batchers[scale_p] = _in_columns(scale_rows)

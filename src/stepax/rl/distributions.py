@@ -48,13 +48,17 @@ class Categorical(NamedTuple):
     def log_probability(self, action: Array) -> Array:
         """Of actions ``[batch]``: ``[batch]``."""
         # A product with ones and zeros: the gradient of a gather is a scatter, which XLA does one by one on a CPU.
-        chosen = jax.nn.one_hot(action, self.logits.shape[-1], dtype=self.logits.dtype)
-        return (jax.nn.log_softmax(self.logits) * chosen).sum(-1)
+        chosen = jax.nn.one_hot(action, self.logits.shape[-1], dtype=self.logits.dtype, axis=0)
+        return (self._logs() * chosen).sum(0)
 
     def entropy(self) -> Array:
         """``[batch]``."""
-        logs = jax.nn.log_softmax(self.logits)
-        return -(jnp.exp(logs) * logs).sum(-1)
+        logs = self._logs()
+        return -(jnp.exp(logs) * logs).sum(0)
+
+    def _logs(self) -> Array:
+        """Logarithms of all probabilities, ``[n, batch]``: what is added are whole rows then, and not pairs."""
+        return jax.nn.log_softmax(self.logits.T, axis=0)
 
 
 class Normal(NamedTuple):

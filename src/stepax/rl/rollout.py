@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from stepax.checks import check_count
+from stepax.keys import unrolled
 from stepax.model import Model
 from stepax.rl.distributions import Categorical, Normal
 from stepax.rl.environment import Environment, Step, auto_reset
@@ -121,13 +122,13 @@ def rollout(environment: Environment, act: Act, lanes: Lanes, key: Key, length: 
     """
     step = partial(_transition, environment, jax.vmap(auto_reset(environment).step), act)
 
-    def one(lanes: Lanes, i: Array) -> tuple[Lanes, dict[str, Any]]:
-        made, transition = step(lanes.state, lanes.observation, jax.random.fold_in(key, i))
+    def one(lanes: Lanes, keys: Key) -> tuple[Lanes, dict[str, Any]]:
+        made, transition = step(lanes.state, lanes.observation, keys)
         lanes = lanes._replace(state=made.state, observation=made.observation)
         lanes = _counted(lanes, made.reward, made.terminated | made.truncated)
         return lanes, {**transition, "next_observation": made.state.final_observation}
 
-    return lax.scan(one, lanes, jnp.arange(length))
+    return lax.scan(one, lanes, _keys(key, length))
 
 
 def whole_episodes(environment: Environment, act: Act, key: Key, lanes: int, length: int) -> dict[str, Any]:
@@ -147,13 +148,14 @@ def whole_episodes(environment: Environment, act: Act, key: Key, lanes: int, len
     reset_key, run_key = jax.random.split(key)
     state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, lanes))
     step = partial(_transition, environment, jax.vmap(environment.step), act)
-    like = jax.eval_shape(lambda *given: step(*given)[1], state, observation, run_key)
+    keys = _keys(run_key, length)
+    like = jax.eval_shape(lambda *given: step(*given)[1], state, observation, keys[0])
     made = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), like)
     weight = jnp.zeros((length, lanes))
 
     def one(carry: Any) -> Any:
         i, state, observation, done, made, weight = carry
-        after, transition = step(state, observation, jax.random.fold_in(run_key, i))
+        after, transition = step(state, observation, keys[i])
         made = jax.tree.map(lambda whole, new: lax.dynamic_update_index_in_dim(whole, new, i, 0), made, transition)
         weight = lax.dynamic_update_index_in_dim(weight, (~done).astype(weight.dtype), i, 0)
         return i + 1, after.state, after.observation, done | after.terminated | after.truncated, made, weight
@@ -163,11 +165,16 @@ def whole_episodes(environment: Environment, act: Act, key: Key, lanes: int, len
     return {**made, "weight": weight}
 
 
+def _keys(key: Key, length: int) -> Key:
+    """Of every step one to act with and one for what follows from it, ``[length, 2]``."""
+    return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(jnp.arange(length))
+
+
 def _transition(
-    environment: Environment, step: Callable[..., Step], act: Act, state: Tree, observation: Array, key: Key
+    environment: Environment, step: Callable[..., Step], act: Act, state: Tree, observation: Array, keys: Key
 ) -> tuple[Step, dict[str, Any]]:
     """One step in every lane, and what is to be kept of it but where it led."""
-    act_key, step_key = jax.random.split(key)
+    act_key, step_key = unrolled(keys)
     action, kept = act(observation, act_key)
     made = step(state, inside(environment, action), jax.random.split(step_key, len(observation)))
     ends = {"terminated": made.terminated, "truncated": made.truncated}
@@ -275,14 +282,14 @@ def episodes(environment: Environment, act: Act, key: Key, count: int, steps: in
     """
     reset_key, run_key = jax.random.split(key)
     state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, count))
-    nothing = jnp.zeros(count), jnp.zeros(count, jnp.int32), jnp.zeros(count, bool)
+    nothing, keys = (jnp.zeros(count), jnp.zeros(count, jnp.int32), jnp.zeros(count, bool)), _keys(run_key, steps)
 
     def wanted(carry: Any) -> Array:
         return (carry[0] < steps) & ~carry[3][2].all()
 
     def one(carry: Any) -> Any:
         i, state, observation, (total, length, done) = carry
-        act_key, step_key = jax.random.split(jax.random.fold_in(run_key, i))
+        act_key, step_key = unrolled(keys[i])
         action = inside(environment, act(observation, act_key)[0])
         made = jax.vmap(environment.step)(state, action, jax.random.split(step_key, count))
         counts = total + jnp.where(done, 0, made.reward), length + ~done, done | made.terminated | made.truncated
