@@ -11,13 +11,15 @@ from stepax.checks import check_count
 from stepax.gradient import gradient
 from stepax.learner import Learner, State, new_state, step_key
 from stepax.model import Model, as_model
+from stepax.rl.distributions import Categorical, Normal
 from stepax.rl.environment import Environment, check_environment
 from stepax.rl.estimators import check_number, gae
 from stepax.rl.normalization import earned, scaled_rewards, seen
-from stepax.rl.rollout import acting, begin, check_policy, episodes, gathered, progress, rollout
+from stepax.rl.rollout import acting, begin, episodes, gathered, progress, rollout
+from stepax.rl.spaces import Discrete
 from stepax.typing import Array, Gradient, Key, Metrics, Objective, Tree
 
-__all__ = ["Improve", "Rollouts", "checked", "on_policy", "policy_gradient"]
+__all__ = ["Improve", "Rollouts", "check_policy", "checked", "on_policy", "policy_gradient"]
 
 # ``(state, examples, key, gradient) -> (state, metrics)``: better parameters by the steps of a rollout, in a row.
 Improve = Callable[[State, dict[str, Any], Key, Gradient], tuple[State, Metrics]]
@@ -160,3 +162,29 @@ def _examples(model: Model, state: State, made: Any, rewards: Array, rollouts: R
     kept = {name: made[name] for name in ("observation", "action", "log_probability", "value")}
     examples = {**kept, "advantage": advantages, "target": advantages + values}
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), examples)
+
+
+def check_policy(environment: Environment, model: Model, params: Tree, variables: Tree, first: Array) -> None:
+    """Refuse an actor–critic whose actions are none of the environment's; traces it, and runs nothing.
+
+    Raises:
+        TypeError: It gives no pair of a distribution and values.
+        ValueError: The distribution is none over these actions.
+    """
+    given = jax.eval_shape(lambda *of: model.apply(*of, train=False, key=None)[0], params, variables, first)
+    if type(given) is not tuple or len(given) != 2 or not isinstance(given[0], Categorical | Normal):
+        raise TypeError(f"model: expected a distribution of actions and values, got {type(given).__name__}")
+    policy: Any
+    policy, space = given[0], environment.action_space
+    takes = f"one of {space.n}" if isinstance(space, Discrete) else f"numbers of shape {space.shape}"
+    if isinstance(policy, Categorical) != isinstance(space, Discrete):
+        gives = "chooses among actions" if isinstance(policy, Categorical) else "gives real numbers"
+        raise ValueError(f"model: its policy {gives}, and the environment takes {takes}")
+    if isinstance(space, Discrete) and policy.logits.shape[1:] != (space.n,):
+        raise ValueError(
+            f"model: its policy chooses among {policy.logits.shape[-1]} actions, and the environment has {space.n}"
+        )
+    if isinstance(policy, Normal) and policy.mean.shape[1:] != space.shape:
+        raise ValueError(
+            f"model: its policy gives numbers of shape {policy.mean.shape[1:]}, and the environment takes {takes}"
+        )

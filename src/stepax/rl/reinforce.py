@@ -19,8 +19,8 @@ from stepax.model import Model, as_model
 from stepax.rl.environment import Environment, check_environment
 from stepax.rl.estimators import check_number, returns
 from stepax.rl.normalization import seen
-from stepax.rl.on_policy import policy_gradient
-from stepax.rl.rollout import acting, check_no_batch, check_policy, episodes, whole_episodes
+from stepax.rl.on_policy import check_policy, policy_gradient
+from stepax.rl.rollout import acting, check_no_batch, episodes, whole_episodes
 from stepax.typing import Gradient, Key, Metrics
 
 __all__ = ["reinforce"]

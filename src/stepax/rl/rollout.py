@@ -11,9 +11,8 @@ from jax import lax
 from stepax.checks import check_count
 from stepax.keys import unrolled
 from stepax.model import Model
-from stepax.rl.distributions import Categorical, Normal
 from stepax.rl.environment import Environment, Step, auto_reset
-from stepax.rl.spaces import Box, Discrete
+from stepax.rl.spaces import Box
 from stepax.typing import Array, Key, Metrics, Tree
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "acting",
     "begin",
     "check_no_batch",
-    "check_policy",
     "episodes",
     "gathered",
     "inside",
@@ -69,32 +67,6 @@ def acting(model: Model, params: Tree, variables: Tree, *, likeliest: bool = Fal
         return action, {"value": value, "log_probability": policy.log_probability(action)}
 
     return act
-
-
-def check_policy(environment: Environment, model: Model, params: Tree, variables: Tree, first: Array) -> None:
-    """Refuse an actor–critic whose actions are none of the environment's; traces it, and runs nothing.
-
-    Raises:
-        TypeError: It gives no pair of a distribution and values.
-        ValueError: The distribution is none over these actions.
-    """
-    given = jax.eval_shape(lambda *of: model.apply(*of, train=False, key=None)[0], params, variables, first)
-    if type(given) is not tuple or len(given) != 2 or not isinstance(given[0], Categorical | Normal):
-        raise TypeError(f"model: expected a distribution of actions and values, got {type(given).__name__}")
-    policy: Any
-    policy, space = given[0], environment.action_space
-    takes = f"one of {space.n}" if isinstance(space, Discrete) else f"numbers of shape {space.shape}"
-    if isinstance(policy, Categorical) != isinstance(space, Discrete):
-        gives = "chooses among actions" if isinstance(policy, Categorical) else "gives real numbers"
-        raise ValueError(f"model: its policy {gives}, and the environment takes {takes}")
-    if isinstance(space, Discrete) and policy.logits.shape[1:] != (space.n,):
-        raise ValueError(
-            f"model: its policy chooses among {policy.logits.shape[-1]} actions, and the environment has {space.n}"
-        )
-    if isinstance(policy, Normal) and policy.mean.shape[1:] != space.shape:
-        raise ValueError(
-            f"model: its policy gives numbers of shape {policy.mean.shape[1:]}, and the environment takes {takes}"
-        )
 
 
 def begin(environment: Environment, lanes: int, key: Key) -> Lanes:
