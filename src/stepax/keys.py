@@ -19,7 +19,7 @@ from jax import lax
 
 from stepax.typing import Array, Key
 
-__all__ = ["flat", "fold_in", "unrolled"]
+__all__ = ["flat", "fold_in", "pairs", "unrolled"]
 
 THREEFRY = "threefry2x32"
 # Of the second word, in four rounds each in turn; and what the key's third word is made of.
@@ -32,6 +32,11 @@ def fold_in(key: Key, number: Any) -> Key:
     if not key.shape:
         return jax.random.fold_in(key, number)
     return jax.vmap(lambda one: jax.random.fold_in(one, number))(key.reshape(-1)).reshape(key.shape)
+
+
+def pairs(key: Key, count: int) -> Key:
+    """Two keys for each turn of a loop, ``[count, 2]``, drawn before it."""
+    return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(jnp.arange(count))
 
 
 def flat(key: Key) -> Key:

@@ -23,6 +23,7 @@ from jax import lax
 
 from stepax.checks import check_count, check_function
 from stepax.gradient import gradient, update
+from stepax.keys import pairs
 from stepax.learner import Learner, State, new_state, step_key
 from stepax.model import Model, as_model
 from stepax.rl.deep_q import check_settings, check_values, exploring, taken, targets, transition
@@ -174,7 +175,7 @@ def dqfd(
         variables = jax.tree.map(lambda new, old: jnp.where(acts, new, old), more, state.variables)
         state = state._replace(variables=variables, extra={**state.extra, "lanes": stand, "replay": buffer})
         turns = jnp.arange(updates)
-        keys = jax.vmap(lambda i: jax.random.fold_in(updates_key, i))(turns)
+        keys = pairs(updates_key, updates)
         number = state.step * updates + turns + 1
         state, told = lax.scan(lambda state, turn: learnt(state, *turn, gradient), state, (keys, number))
         metrics = {**jax.tree.map(lambda values: values.mean(0), told), **progress(stand)}
@@ -264,7 +265,7 @@ def _learning(
     batch_size: int,
     discount: Any,
 ) -> Callable[[State, Key, Array, Gradient], tuple[State, Metrics]]:
-    """An update by a batch from the replay: ``(state, key, its number, gradient) -> (state, metrics)``."""
+    """An update by a batch from the replay: ``(state, two keys, its number, gradient) -> (state, metrics)``."""
 
     def objective(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
         values, variables = model.apply(params, variables, batch["observation"], train=True, key=key)
@@ -272,9 +273,8 @@ def _learning(
         # The same for each example, so that it is in the mean once.
         return total + decay * optax.tree.norm(params, squared=True), (variables, metrics)
 
-    def learnt(state: State, key: Key, count: Array, gradient: Gradient) -> tuple[State, Metrics]:
-        sample_key, key = jax.random.split(key)
-        drawn = replay.sample(state.extra["replay"], sample_key, batch_size)
+    def learnt(state: State, keys: Key, count: Array, gradient: Gradient) -> tuple[State, Metrics]:
+        drawn = replay.sample(state.extra["replay"], keys[0], batch_size)
         batch = {**drawn.batch, "weight": drawn.weight}
         batch["target"] = targets(model, bootstrap, state, batch, discount)
         batch["single_target"] = targets(model, bootstrap, state, batch["single"], discount)
@@ -282,7 +282,7 @@ def _learning(
         before = model.apply(state.params, state.variables, batch["observation"], train=False, key=None)[0]
         errors = jnp.abs(batch["single_target"] - taken(before, batch["action"]))
         errors = errors + jnp.where(batch["demonstration"], bonus[0], bonus[1])
-        grads, variables, told = gradient(objective, state.params, state.variables, batch, key)
+        grads, variables, told = gradient(objective, state.params, state.variables, batch, keys[1])
         params, opt_state, rate = update(optimizer, grads, state.opt_state, state.params)
         extra = {
             **state.extra,

@@ -21,6 +21,7 @@ from jax import lax
 
 from stepax.checks import check_count, check_function
 from stepax.gradient import gradient, update
+from stepax.keys import pairs
 from stepax.learner import Learner, State, new_state, step_key
 from stepax.model import Model, as_model
 from stepax.rl.deep_q import check_settings, check_values, exploring, taken, targets, transition
@@ -132,7 +133,7 @@ def dqn(
         def learn(state: State) -> tuple[State, Metrics]:
             turns = jnp.arange(updates)
             count = (state.step - warmup) * updates + turns + 1
-            keys = jax.vmap(lambda i: jax.random.fold_in(updates_key, i))(turns)
+            keys = pairs(updates_key, updates)
             return lax.scan(lambda state, turn: learnt(state, *turn, gradient), state, (keys, count))
 
         def wait(state: State) -> tuple[State, Metrics]:
@@ -209,7 +210,7 @@ def _learning(
     batch_size: int,
     discount: Any,
 ) -> Callable[[State, Key, Array, Gradient], tuple[State, Metrics]]:
-    """An update by a batch from the replay: ``(state, key, its number, gradient) -> (state, metrics)``."""
+    """An update by a batch from the replay: ``(state, two keys, its number, gradient) -> (state, metrics)``."""
 
     def objective(params: Tree, variables: Tree, batch: Any, key: Key | None) -> tuple[Array, tuple[Tree, Metrics]]:
         values, variables = model.apply(params, variables, batch["observation"], train=True, key=key)
@@ -217,16 +218,15 @@ def _learning(
         error = batch["target"] - values
         return loss(error), (variables, {"error": jnp.abs(error), "value": values})
 
-    def learnt(state: State, key: Key, count: Array, gradient: Gradient) -> tuple[State, Metrics]:
-        sample_key, key = jax.random.split(key)
-        drawn = replay.sample(state.extra["replay"], sample_key, batch_size)
+    def learnt(state: State, keys: Key, count: Array, gradient: Gradient) -> tuple[State, Metrics]:
+        drawn = replay.sample(state.extra["replay"], keys[0], batch_size)
         batch = {**drawn.batch, "weight": drawn.weight}
         batch["target"] = targets(model, bootstrap, state, batch, discount)
         # By the parameters before the update, as the gradient sees them: XLA computes this once, or, where no priority
         # depends on it, not at all.
         before = model.apply(state.params, state.variables, batch["observation"], train=False, key=None)[0]
         errors = batch["target"] - taken(before, batch["action"])
-        grads, variables, told = gradient(objective, state.params, state.variables, batch, key)
+        grads, variables, told = gradient(objective, state.params, state.variables, batch, keys[1])
         params, opt_state, rate = update(optimizer, grads, state.opt_state, state.params)
         extra = {
             **state.extra,

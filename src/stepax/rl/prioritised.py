@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from stepax.checks import check_count
-from stepax.keys import flat
+from stepax.keys import unrolled
 from stepax.rl.estimators import check_number
 from stepax.rl.replay import Replay, Sample
 from stepax.rl.ring import OUTSIDE, Ring, check_protected, check_sample, check_update, new_ring, read, write
@@ -139,7 +139,7 @@ def _added(leaves: Array, sums: tuple[Array, ...], places: Array) -> tuple[Array
 
 def _drawn(sums: tuple[Array, ...], key: Key, count: int) -> tuple[Array, Array]:
     """Places, in proportion to their priorities, and these."""
-    within, again = jax.random.uniform(flat(key), (2, count))
+    within, again = jax.random.uniform(unrolled(key), (2, count))
     target = (jnp.arange(count) + within) / count * sums[-1].sum()
     places, priorities = jnp.zeros(count, jnp.int32), jnp.zeros(count, jnp.float32)
     for depth, level in enumerate(reversed(sums)):

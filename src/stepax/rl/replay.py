@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from stepax.checks import check_count
+from stepax.keys import unrolled
 from stepax.rl.estimators import check_number
 from stepax.rl.ring import (
     Ring,
@@ -121,7 +122,7 @@ def uniform(capacity: int, *, protected: int = 0) -> Replay:
 
     def sample(buffer: Ring, key: Key, batch_size: int) -> Sample:
         check_sample(buffer, key, batch_size)
-        indices = jax.random.randint(key, (batch_size,), 0, jnp.maximum(buffer.size, 1))
+        indices = jax.random.randint(unrolled(key), (batch_size,), 0, jnp.maximum(buffer.size, 1))
         weight = jnp.full((batch_size,), buffer.size > 0, jnp.float32)
         return Sample(read(buffer, indices), indices, weight)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from stepax.checks import check_count
-from stepax.keys import unrolled
+from stepax.keys import pairs, unrolled
 from stepax.model import Model
 from stepax.rl.environment import Environment, Step, auto_reset
 from stepax.rl.spaces import Box
@@ -100,7 +100,7 @@ def rollout(environment: Environment, act: Act, lanes: Lanes, key: Key, length: 
         lanes = _counted(lanes, made.reward, made.terminated | made.truncated)
         return lanes, {**transition, "next_observation": made.state.final_observation}
 
-    return lax.scan(one, lanes, _keys(key, length))
+    return lax.scan(one, lanes, pairs(key, length))
 
 
 def whole_episodes(environment: Environment, act: Act, key: Key, lanes: int, length: int) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def whole_episodes(environment: Environment, act: Act, key: Key, lanes: int, len
     reset_key, run_key = jax.random.split(key)
     state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, lanes))
     step = partial(_transition, environment, jax.vmap(environment.step), act)
-    keys = _keys(run_key, length)
+    keys = pairs(run_key, length)
     like = jax.eval_shape(lambda *given: step(*given)[1], state, observation, keys[0])
     made = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), like)
     weight = jnp.zeros((length, lanes))
@@ -135,11 +135,6 @@ def whole_episodes(environment: Environment, act: Act, key: Key, lanes: int, len
     begun = jnp.int32(0), state, observation, jnp.zeros(lanes, bool), made, weight
     *_, made, weight = lax.while_loop(lambda carry: (carry[0] < length) & ~carry[3].all(), one, begun)
     return {**made, "weight": weight}
-
-
-def _keys(key: Key, length: int) -> Key:
-    """Of every step one to act with and one for what follows from it, ``[length, 2]``."""
-    return jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(jnp.arange(length))
 
 
 def _transition(
@@ -254,7 +249,7 @@ def episodes(environment: Environment, act: Act, key: Key, count: int, steps: in
     """
     reset_key, run_key = jax.random.split(key)
     state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, count))
-    nothing, keys = (jnp.zeros(count), jnp.zeros(count, jnp.int32), jnp.zeros(count, bool)), _keys(run_key, steps)
+    nothing, keys = (jnp.zeros(count), jnp.zeros(count, jnp.int32), jnp.zeros(count, bool)), pairs(run_key, steps)
 
     def wanted(carry: Any) -> Array:
         return (carry[0] < steps) & ~carry[3][2].all()
