@@ -69,7 +69,10 @@ class Claim(TypedDict):
 
 
 def main(
-    names: tyro.conf.Positional[tuple[str, ...]] = (), long: bool = False, docs: pathlib.Path = ROOT / "docs"
+    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    long: bool = False,
+    docs: pathlib.Path = ROOT / "docs",
+    checkpoints: pathlib.Path | None = None,
 ) -> None:
     """Runs examples, records them, and writes the table anew.
 
@@ -77,13 +80,15 @@ def main(
         names: Which ones; without names all the quick ones.
         long: Without names: all the long ones instead.
         docs: The folder for results.md, results and figures.
+        checkpoints: A folder for those that can be cut short and resumed, which the same command then does; the seconds
+            told are those of the last part.
     """
     for folder in (docs / "results", docs / "figures"):
         folder.mkdir(parents=True, exist_ok=True)
     chosen = names or [name for name in examples() if getattr(load(name), "LONG", False) == long]
     for name in chosen:
         print(f"{name} …", flush=True)
-        result = run(name, docs / "figures" / f"{name}.png")
+        result = run(name, docs / "figures" / f"{name}.png", checkpoints and checkpoints / name)
         text = json.dumps(result, indent=1, ensure_ascii=False)
         (docs / "results" / f"{name}.json").write_text(text + "\n", encoding="utf-8")
         print("\n".join("  " + " | ".join(row(result, claim)) for claim in claims(name, result["numbers"])), flush=True)
@@ -119,12 +124,14 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def run(name: str, figure: pathlib.Path) -> dict[str, Any]:
+def run(name: str, figure: pathlib.Path, checkpoints: pathlib.Path | None = None) -> dict[str, Any]:
     """Runs one example with its own defaults and returns all that is kept of it."""
     module = load(name)
-    draws = "figure" in inspect.signature(module.main).parameters
+    takes = inspect.signature(module.main).parameters
+    draws = "figure" in takes
+    places = {"figure": figure, "checkpoints": checkpoints}
     started = time.perf_counter()
-    numbers = module.main(**({"figure": figure} if draws else {}))
+    numbers = module.main(**{name: place for name, place in places.items() if name in takes and place is not None})
     seconds = time.perf_counter() - started
     if missing := {claim["number"] for claim in claims(name, numbers)} - set(numbers):
         print(f"  not measured here: {', '.join(sorted(missing))}")

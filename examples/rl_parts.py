@@ -80,8 +80,8 @@ class Task(NamedTuple):
 
 
 TASKS = {
-    "acrobot": Task("Acrobot-v1", rl.acrobot(), 100_000, 5, 128, 0.2, 0.04, rl.gradual(0.01), -85, "−76.6"),
-    "car": Task("MountainCar-v0", rl.mountain_car(), 120_000, 10, 64, 0.33, 0.05, rl.periodic(500), -115, "−100.8"),
+    "acrobot": Task("Acrobot-v1", rl.acrobot(), 100_000, 3, 128, 0.2, 0.04, rl.gradual(0.01), -85, "−76.6"),
+    "car": Task("MountainCar-v0", rl.mountain_car(), 120_000, 10, 64, 0.33, 0.1, rl.periodic(500), -115, "−100.8"),
 }
 CLAIMS = [
     claim
