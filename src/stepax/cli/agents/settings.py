@@ -167,11 +167,12 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     # A picture of 900 numbers a step; the one way that pays is shown.
     ("dqfd", "DeepSea"): {"steps": 10_000, "batch_size": 32, "capacity": 1_000, "discount": 1.0},
     ("dqn", "CartPole-v1"): {"ahead": 10, "priority": 0.0, "dueling": False},
-    ("dqn", "Acrobot-v1"): {"ahead": 5, "batch_size": 128, "normalize": "yes"},
+    ("dqn", "Acrobot-v1"): {"batch_size": 128, "normalize": "yes"},
     ("dqn", "MountainCar-v0"): {
         "steps": 120_000,
         "ahead": 10,
         "follow": 500.0,
+        "epsilon": 0.1,
         "exploration": 0.33,
         "normalize": "yes",
     },
