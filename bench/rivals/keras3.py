@@ -124,6 +124,7 @@ MODELS: dict[str, Callable[[], keras.Model]] = {
     "lstm": lstm,
     "gru": gru,
     "tcn": tcn,
+    "tcn-last": tcn,
     "transformer": decoder,
     "population": mlp,
     "population-32": mlp,

@@ -113,6 +113,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "lstm": LSTM,
     "gru": GRU,
     "tcn": TCN,
+    "tcn-last": TCN,
     "transformer": Decoder,
     "population": MLP,
     "population-32": MLP,
@@ -123,7 +124,7 @@ def params(workload: str, weights: dict[str, np.ndarray]) -> Any:
     """The names and shapes of stock layers."""
     if workload in ("lstm", "gru"):
         flat = {**_gates(workload, weights), **{path: a for path, a in weights.items() if path.startswith("head")}}
-    elif workload == "tcn":
+    elif workload.startswith("tcn"):
         flat = dict(map(_normalized, weights.items()))
     else:
         names = {"tokens": "tokens/embedding"}

@@ -154,6 +154,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "lstm": lstm,
     "gru": gru,
     "tcn": TCN,
+    "tcn-last": TCN,
     "transformer": Decoder,
     "population": MLP,
     "population-32": MLP,

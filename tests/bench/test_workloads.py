@@ -21,6 +21,7 @@ PARAMETERS = {
     "gru": (32 + 128 + 2) * 3 * 128 + (128 + 1) * 10,
     # Ten convolutions with a bias and a length for each filter, and one of window 1 beside the first two.
     "tcn": (3 * 32 + 2) * 64 + 9 * (3 * 64 + 2) * 64 + (32 + 1) * 64 + (64 + 1) * 10,
+    "tcn-last": (3 * 32 + 2) * 64 + 9 * (3 * 64 + 2) * 64 + (32 + 1) * 64 + (64 + 1) * 10,
     "transformer": 256 * 128 + 128 * 128 + 4 * BLOCK + 2 * 128 + 128 * 256,
     "population": MLP,
     "population-32": MLP,
@@ -32,6 +33,7 @@ INPUTS = {
     "lstm": (64, 32),
     "gru": (64, 32),
     "tcn": (64, 32),
+    "tcn-last": (64, 32),
     "transformer": (128,),
     "population": (784,),
 }

@@ -47,15 +47,18 @@ class Workload(NamedTuple):
 class _LastStep(linen.Module):
     """A classifier of sequences: what a sequence model says after the last step, and a dense layer."""
 
-    body: linen.Module
+    body: Any
     classes: int = 10
+    alone: bool = False
 
     @linen.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
-        outputs: Any = self.body(x, train)
-        if isinstance(outputs, tuple):
-            outputs = outputs[0]
-        return nn.Dense(self.classes, name="head")(outputs[:, -1])
+        if self.alone:
+            last = self.body.last(x, train)
+        else:
+            outputs = self.body(x, train)
+            last = (outputs[0] if isinstance(outputs, tuple) else outputs)[:, -1]
+        return nn.Dense(self.classes, name="head")(last)
 
 
 def _examples(shape: tuple[int, ...], examples: int, seed: int) -> Batch:
@@ -97,6 +100,13 @@ WORKLOADS: dict[str, Workload] = {
         Workload("lstm", "LSTM 128, 64 steps of 32", lambda: _LastStep(nn.LSTM(128)), _SEQUENCES, 128),
         Workload("gru", "GRU 128, 64 steps of 32", lambda: _LastStep(nn.GRU(128)), _SEQUENCES, 128),
         Workload("tcn", "TCN 5×64, kernel 3, 64 steps of 32", lambda: _LastStep(nn.TCN((64,) * 5)), _SEQUENCES, 128),
+        Workload(
+            "tcn-last",
+            "the same, what its last step sees alone",
+            lambda: _LastStep(nn.TCN((64,) * 5), alone=True),
+            _SEQUENCES,
+            128,
+        ),
         Workload(
             "transformer",
             "Transformer 4×128, 4 heads, 128 tokens of 256",
