@@ -8,10 +8,11 @@ advantages apart), several steps at once, and priorities. All agents have the sa
 of variance 1, 120,000 steps of MountainCar or 100,000 of Acrobot in four lanes, an update on 64 transitions (128 in
 Acrobot) every two steps, and an average of the parameters, which plays 100 greedy episodes.
 
-Expected: in Acrobot the links swing up in some eighty steps, and no part matters more than the seed does. In MountainCar
-every step costs 1 until the car is at the top, where chance hardly takes it: with several steps at once a learner finds
-the way up in nearly every seed, and in some 105 steps; with one at a time it stays at −200 in nearly every one, and a
-single such seed decides a mean of eight. Settings were chosen on other seeds (``--tune``), for all parts together.
+Expected: in Acrobot the links swing up in some eighty steps, and no part matters more than the seed does. In
+MountainCar every step costs 1 until the car is at the top, where chance hardly takes it: with several steps at once a
+learner finds the way up in nearly every seed, and in some 105 steps; with one at a time it stays at −200 in nearly
+every one, and a single such seed decides a mean of eight. Settings were chosen on other seeds (``--tune``), for all
+parts together.
 
 Reference:
     Hessel et al., Rainbow: combining improvements in deep reinforcement learning, AAAI 2018, arXiv:1710.02298.

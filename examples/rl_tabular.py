@@ -7,9 +7,10 @@ pair of a place and an action that it visits. Where an action has one outcome, a
 learning rate is 1; on slippery ice it falls with the visits of a pair, and episodes begin at any place (exploring
 starts: a lake of starts, with the same exact values), as chance alone hardly comes to the far shore.
 
-An error is |q − q*| / |q*|, of pairs visited at least once in which q* is not 0; the worst of all pairs counts, and on
-the lake, where sums of random rewards are learnt and noise falls with the root of the steps, the mean is told, too. That
-makes the lake the longest, ten minutes on one core. A policy is optimal if in every place visited the action taken to be best is one of the best.
+An error is |q − q*| / |q*|, of pairs visited at least once in which q* is not 0; the worst of all pairs counts. On the
+lake, where sums of random rewards are learnt, the mean over pairs is told, too, and noise falls with the root of the
+steps: so it takes the longest, ten minutes on one core. A policy is optimal if in every place visited the action taken
+to be best is one of the best.
 
 Expected: along the cliff and in the taxi no error but rounding; below 1 % on the lake; every greedy policy optimal,
 −13 along the cliff. Sarsa and expected Sarsa learn what their own actions are worth, a tenth of them random, and keep
