@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from stepax.typing import Array, Key
+from stepax.typing import Array, Key, Tree
 
-__all__ = ["flat", "fold_in", "pairs", "unrolled"]
+__all__ = ["flat", "fold_in", "pairs", "plain", "unrolled"]
 
 THREEFRY = "threefry2x32"
 # Of the second word, in four rounds each in turn; and what the key's third word is made of.
@@ -66,6 +66,17 @@ def unrolled(key: Key) -> Key:
         The key, of the same shape.
     """
     return _as(_unrolled_threefry(), key)
+
+
+def plain(tree: Tree) -> Tree:
+    """The tree with flat and unrolled keys as JAX's own: what may be stored of what was made with them."""
+    generators = _flat_threefry(), _unrolled_threefry()
+
+    def one(leaf: Any) -> Any:
+        ours = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) and jax.random.key_impl(leaf) in generators
+        return _stock(jax.random.key_data(leaf)) if ours else leaf
+
+    return jax.tree.map(one, tree)
 
 
 def _as(implementation: Any, key: Key) -> Key:

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from stepax.rl import cartpole, known, pendulum
-from stepax.rl.rollout import begin, episodes, inside, progress, rollout
+from stepax.rl import Box, Discrete, Environment, Step, cartpole, known, pendulum
+from stepax.rl.rollout import begin, episodes, inside, progress, rollout, whole_episodes
 
 KEY = jax.random.key(0)
 SHORT = known.endless(4).environment  # the reward 1 for ever, cut off after four steps
@@ -75,3 +75,33 @@ def test_whole_episodes():
     measured = episodes(cartpole(), always(0), KEY, 8, 100)
     assert 8 <= measured["return"] <= 11
     assert measured["return"] == measured["length"]
+
+
+def holding_its_key() -> Environment:
+    """Rewards are drawn from a key that the state holds, and that every second step replaces."""
+
+    def reset(key):
+        return {"key": key, "count": jnp.zeros((), jnp.int32)}, jnp.zeros(1)
+
+    def step(state, action, key):
+        count = state["count"] + 1
+        held = jax.lax.cond(count % 2 == 0, lambda: jax.random.fold_in(state["key"], 1), lambda: state["key"])
+        reward = jax.random.uniform(held)
+        return Step({"key": held, "count": count}, jnp.zeros(1), reward, count >= 3, jnp.zeros((), bool))
+
+    return Environment(reset, step, Box([0.0], [1.0]), Discrete(2))
+
+
+def test_a_state_may_hold_a_key_which_stays_as_jax_makes_it():
+    environment = holding_its_key()
+
+    def act(observation, key):
+        return jnp.zeros(len(observation), jnp.int32), {}
+
+    lanes, made = jax.jit(lambda key: rollout(environment, act, begin(environment, 2, key), key, 7))(jax.random.key(0))
+    assert lanes.state.state["key"].dtype == jax.random.key(0).dtype
+    assert len(np.unique(made["reward"])) == 2 * 5
+    np.testing.assert_array_equal(made["reward"][1], made["reward"][2])
+    np.testing.assert_array_equal(lanes.finished, [2, 2])
+    assert episodes(environment, act, jax.random.key(1), 4, 5)["ended"] == 1
+    assert whole_episodes(environment, act, jax.random.key(1), 4, 5)["weight"].sum() == 12

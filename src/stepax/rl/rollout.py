@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from stepax.checks import check_count
-from stepax.keys import pairs, unrolled
+from stepax.keys import pairs, plain, unrolled
 from stepax.model import Model
 from stepax.rl.environment import Environment, Step, auto_reset
 from stepax.rl.spaces import Box
@@ -92,7 +92,7 @@ def rollout(environment: Environment, act: Act, lanes: Lanes, key: Key, length: 
         ``reward``, ``terminated``, ``truncated``, ``next_observation`` (the one at the end of an episode, and not that
         of the next one) and what else ``act`` told.
     """
-    step = partial(_transition, environment, jax.vmap(auto_reset(environment).step), act)
+    step = partial(_transition, environment, jax.vmap(auto_reset(_plain(environment)).step), act)
 
     def one(lanes: Lanes, keys: Key) -> tuple[Lanes, dict[str, Any]]:
         made, transition = step(lanes.state, lanes.observation, keys)
@@ -119,7 +119,7 @@ def whole_episodes(environment: Environment, act: Act, key: Key, lanes: int, len
     """
     reset_key, run_key = jax.random.split(key)
     state, observation = jax.vmap(environment.reset)(jax.random.split(reset_key, lanes))
-    step = partial(_transition, environment, jax.vmap(environment.step), act)
+    step = partial(_transition, environment, jax.vmap(_plain(environment).step), act)
     keys = pairs(run_key, length)
     like = jax.eval_shape(lambda *given: step(*given)[1], state, observation, keys[0])
     made = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), like)
@@ -135,6 +135,14 @@ def whole_episodes(environment: Environment, act: Act, key: Key, lanes: int, len
     begun = jnp.int32(0), state, observation, jnp.zeros(lanes, bool), made, weight
     *_, made, weight = lax.while_loop(lambda carry: (carry[0] < length) & ~carry[3].all(), one, begun)
     return {**made, "weight": weight}
+
+
+def _plain(environment: Environment) -> Environment:
+    """The same for unrolled keys: a state that holds one holds it as JAX's own, as a checkpoint can."""
+    return environment._replace(
+        reset=lambda key: plain(environment.reset(key)),
+        step=lambda state, action, key: plain(environment.step(state, action, key)),
+    )
 
 
 def _transition(
@@ -258,7 +266,7 @@ def episodes(environment: Environment, act: Act, key: Key, count: int, steps: in
         i, state, observation, (total, length, done) = carry
         act_key, step_key = unrolled(keys[i])
         action = inside(environment, act(observation, act_key)[0])
-        made = jax.vmap(environment.step)(state, action, jax.random.split(step_key, count))
+        made = jax.vmap(_plain(environment).step)(state, action, jax.random.split(step_key, count))
         counts = total + jnp.where(done, 0, made.reward), length + ~done, done | made.terminated | made.truncated
         return i + 1, made.state, made.observation, counts
 
