@@ -33,6 +33,7 @@ TINY: dict[str, dict[str, Any]] = {
         "seeds": 1,
         "long_seeds": 1,
         "epochs": 1,
+        "long_epochs": 1,
         "recurrent_epochs": 1,
         "examples": 8,
         "batch_size": 4,
