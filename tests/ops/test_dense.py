@@ -48,7 +48,7 @@ def test_lanes_of_vmap_equal_those_of_matmul(axes, x64):
 
 
 # Rows, inputs and outputs by which the gradients meet every form that a product has on a CPU.
-FORMS = [(5, 7, 2), (5, 3, 6), (130, 70, 9), (3, 4, 260), (5, 2, 1), (5, 1, 300), (130, 64, 8)]
+FORMS = [(5, 7, 2), (33, 7, 2), (5, 3, 6), (130, 70, 9), (3, 4, 260), (5, 2, 1), (5, 1, 300), (130, 64, 8)]
 
 
 @pytest.mark.parametrize("sizes", FORMS)

@@ -38,7 +38,7 @@ ACTIVATIONS = "relu|tanh|sigmoid|elu|leaky-relu|gelu"
 LOSSES = "cross-entropy|multiclass-hinge|binary-cross-entropy|hinge|mean-squared-error|mean-absolute-error|huber"
 OPTIMIZERS = "sgd|momentum|nesterov|adagrad|rmsprop|adam|adamw|lion"
 SCHEDULES = "constant|cosine|linear|exponential"
-WORKLOADS = "mlp|mlp-32|cnn|cnn-deep|lstm|gru|tcn|transformer|population|population-32"
+WORKLOADS = "mlp|mlp-32|cnn|cnn-deep|lstm|gru|tcn|tcn-last|transformer|population|population-32"
 
 Log = Literal["tensorboard"]
 Switch = Literal["yes", "no"]

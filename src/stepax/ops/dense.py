@@ -24,8 +24,9 @@ from stepax.typing import Array
 
 __all__ = ["dense", "product"]
 
-# Over so few numbers a sum is written out; and results of so few columns are sums of elementwise products.
-SHORT, NARROW = 3, 8
+# Over so few numbers a sum is written out; and sums over so many rows whose results have so few columns are those of
+# elementwise products.
+SHORT, LONG, NARROW = 3, 32, 8
 # Gradients of weights over this many rows and more, of inputs of at least so many columns and at most so many numbers,
 # are quicker with a copy of the inputs whose rows are columns.
 ROWS, COLUMNS, NUMBERS = 128, 64, 2**19
@@ -104,7 +105,7 @@ def _on_cpu(a: Array, b: Array, *, summed: tuple[int, int], precision: Any) -> A
         if summed == (1, 1) and b.shape[-2] >= WIDE and narrow * b.shape[-2] <= NUMBERS:
             turned = lax.optimization_barrier(jnp.swapaxes(b, -1, -2))
             return _stock(a, turned, summed=(1, 0), precision=precision)
-        if summed == (0, 0) and 1 < narrow <= NARROW and columns > narrow:
+        if summed == (0, 0) and 1 < narrow <= NARROW and columns > narrow and rows >= LONG:
             return jnp.stack([(a * b[..., i, None]).sum(-2) for i in range(narrow)], -1)
         many = rows >= ROWS and columns >= COLUMNS and narrow > NARROW
         if summed == (0, 0) and many and rows * columns <= NUMBERS:
