@@ -49,7 +49,9 @@ def entries(module: Any) -> Iterator[tuple[str, str]]:
 
 
 def summary(thing: Any) -> str:
-    """The first line of a docstring."""
+    """The first line of a docstring; of a number itself, the number."""
+    if isinstance(thing, int):
+        return f"`{thing}`"
     if getattr(thing, "__module__", "").startswith("jax"):
         return "JAX's own."  # its words change from version to version
     return (inspect.getdoc(thing) or "").strip().partition("\n\n")[0].replace("\n", " ")

@@ -8,8 +8,9 @@ import importlib.metadata
 import itertools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 THREADS = str(max(1, CORES // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
@@ -26,6 +27,7 @@ os.environ["XLA_FLAGS"] = " ".join([*_flags, os.environ.get("XLA_FLAGS", "")]).s
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402
 
 DEVICES = 8
 FILES = itertools.count(1)
@@ -36,6 +38,25 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _of_many_programs(make: Callable[[], Any], most: int = 200) -> Callable[[], Any]:
+    """The context that a program is written in, for so many programs rather than one: making it is a fifth of the time.
+
+    What a context has seen stays in it, so that it is renewed.
+    """
+    count, held = itertools.count(), []
+
+    def kept() -> Any:
+        if next(count) % most == 0:
+            held[:] = [make()]
+        return held[0]
+
+    return kept
+
+
+if hasattr(mlir, "make_ir_context"):  # JAX's own, and not public: without it the tests take longer, and no more
+    mlir.make_ir_context = _of_many_programs(mlir.make_ir_context)
 
 
 def pytest_collection_finish() -> None:

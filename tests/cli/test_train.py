@@ -241,7 +241,7 @@ def parameters(folder):
 
 
 def test_a_run_that_was_terminated_goes_on_to_the_same_bits(call, tmp_path):
-    options = small("--data", "iris", "--dense", 8, "--epochs", 3000, "--patience", 3000)
+    options = small("--data", "iris", "--dense", 8, "--epochs", 800, "--patience", 800)
     assert call(*options, "--out", "whole").status == 0
     command = [sys.executable, "-m", "stepax", *map(str, options), "--out", "run"]
     log = tmp_path / "run" / "epochs.jsonl"
