@@ -10,7 +10,7 @@ import pytest
 
 import stepax as sx
 from stepax import compile as compiling
-from stepax.compile import Program, cache_folder, compile_seconds, jit
+from stepax.compile import Program, SideBySide, cache_folder, compile_seconds, cores, jit
 
 
 @pytest.fixture
@@ -153,3 +153,52 @@ def test_the_cache_stays_as_the_user_set_it(fresh_settings, name, value):
     theirs = fresh_settings()
     jit(lambda x: x)
     assert fresh_settings() == theirs
+
+
+def test_calls_side_by_side_are_those_in_turn():
+    together = SideBySide(lambda state, x: {"w": state["w"] + x}, donate=(0,))
+    calls = [({"w": jnp.full(3, float(i))}, jnp.float32(10 * i)) for i in range(3)]
+    for i, found in enumerate(together(calls)):
+        np.testing.assert_array_equal(found["w"], np.full(3, 11.0 * i))
+    assert all(state["w"].is_deleted() for state, _ in calls)
+    alone = together([({"w": jnp.ones(2)}, jnp.float32(1))])
+    np.testing.assert_array_equal(alone[0]["w"], [2, 2])
+
+
+def test_calls_side_by_side_compile_once_for_a_shape():
+    traced = []
+    together = SideBySide(lambda x: traced.append(x.shape) or 2 * x)
+    for shape in ((3,), (3,), (4,), (3,)):
+        found = together([(jnp.ones(shape),), (jnp.zeros(shape),)])
+        np.testing.assert_array_equal(found, [np.full(shape, 2), np.zeros(shape)])
+    assert traced == [(3,), (4,)]
+
+
+def test_calls_side_by_side_take_the_precision_of_the_caller():
+    together = SideBySide(lambda x: x + jnp.ones(2))
+    with jax.enable_x64(True):
+        assert {found.dtype for found in together([(jnp.zeros(2),), (jnp.ones(2),)])} == {np.dtype("float64")}
+    assert {found.dtype for found in together([(jnp.zeros(2),), (jnp.ones(2),)])} == {np.dtype("float32")}
+
+
+def test_an_error_of_a_call_side_by_side_is_told():
+    def refused(x):
+        raise ValueError("no")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="ValueError: no"):
+        SideBySide(lambda x: jax.pure_callback(refused, x, x))([(jnp.ones(2),), (jnp.ones(2),)])
+
+
+@pytest.mark.parametrize(("given", "expected"), [("3", 3), ("1", 1)])
+def test_cores_are_those_that_xla_uses(given, expected, monkeypatch):
+    monkeypatch.setenv("NPROC", given)
+    assert cores() == expected
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert cores() == 1
+
+
+@pytest.mark.parametrize("given", ["", "0", "many"])
+def test_cores_are_those_of_the_process_where_nothing_is_said(given, monkeypatch):
+    monkeypatch.setenv("NPROC", given)
+    monkeypatch.setattr(compiling.os, "sched_getaffinity", lambda who: {0, 1, 5}, raising=False)
+    assert cores() == 3

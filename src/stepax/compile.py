@@ -1,8 +1,10 @@
 """The only place that compiles for the user: options by backend, persistent cache, one program for one shape."""
 
+import os
 import pathlib
 import time
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -11,7 +13,7 @@ import jax
 from stepax.files import cache_dir
 from stepax.typing import Tree
 
-__all__ = ["Program", "cache_folder", "compile_seconds", "jit", "options", "signature"]
+__all__ = ["Program", "SideBySide", "cache_folder", "compile_seconds", "cores", "jit", "options", "signature"]
 
 # Tried one by one on each backend; a version of XLA that refuses one goes without it.
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -80,6 +82,43 @@ def jit(function: Callable, *, donate: Sequence[int] = ()) -> Any:
     """
     _enable_cache()
     return jax.jit(function, donate_argnums=tuple(donate), compiler_options=options(jax.default_backend()) or None)
+
+
+def cores() -> int:
+    """How many cores programs may use on a CPU: those of the process, or ``NPROC``, which XLA reads too.
+
+    On another backend 1: programs take turns on the device.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    given = os.environ.get("NPROC", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class SideBySide:
+    """A function that runs for several arguments at once, each in a thread of its own.
+
+    A program whose arrays are small keeps one core of a CPU busy, and waits for the others more than they help; as many
+    programs as there are cores keep all of them busy.
+    """
+
+    def __init__(self, function: Callable, *, donate: Sequence[int] = ()) -> None:
+        self._function = jit(function, donate=donate)
+        self._compiled: dict[Hashable, Any] = {}
+
+    def __call__(self, calls: Sequence[tuple]) -> list[Any]:
+        """The results for the arguments of each call, all of the same shapes; compiles anew for others."""
+        if len(calls) == 1:
+            return [self._function(*calls[0])]
+        # Compiled here: what is set in this thread alone, such as float64, is not set in others.
+        shapes = signature(calls[0]), jax.config.read("jax_enable_x64")
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._function.trace(*calls[0]).lower().compile()
+        program = self._compiled[shapes]
+        with ThreadPoolExecutor(len(calls)) as threads:
+            return list(threads.map(lambda arguments: jax.block_until_ready(program(*arguments)), calls))
 
 
 class Program:

@@ -11,7 +11,7 @@ from flax import linen
 from tests.parameters import drawn
 
 from stepax import nn
-from stepax.text import generation
+from stepax.text import continuation, generation
 from stepax.text.generation import generate, stream
 from stepax.text.language_model import LSTMLanguageModel
 from stepax.text.sampling import sample
@@ -145,13 +145,13 @@ def test_nothing_is_computed_when_all_have_ended(monkeypatch):
     module, params = model("lstm")
     calls = []
     free = np.asarray(generate(module, params, [[1]], 12, KEY))[0]
-    real = generation._extend
+    real = continuation.extend
 
     def counted(*given, **named):
         jax.debug.callback(lambda: calls.append(1))
         return real(*given, **named)
 
-    monkeypatch.setattr(generation, "_extend", counted)
+    monkeypatch.setattr(continuation, "extend", counted)
     generation._whole.cache_clear()
     end = int(free[3])
     generate(module, params, [[1]], 12, KEY, end=end).block_until_ready()
@@ -203,14 +203,51 @@ def test_rows_do_not_depend_on_one_another():
     assert len(np.unique(same, axis=0)) > 1
 
 
+@pytest.mark.parametrize(
+    "settings", [{"temperature": 0.0}, {"temperature": 0.8, "top_k": 7}, {"end": 2}, {"top_p": 0.9}], ids=str
+)
+@pytest.mark.parametrize("name", ["sums", "lstm", "decoder"])
+def test_parts_on_several_cores_make_the_same_texts(name, settings, monkeypatch):
+    module, params = model(name)
+    prompt, mask = prompts(12, 5), np.arange(5) >= RANDOM.integers(0, 4, size=(12, 1))
+    given = module, params, prompt, 2 * CONTEXT, KEY
+    for real in (None, mask):
+        monkeypatch.setattr(generation, "cores", lambda: 1)
+        whole = generate(*given, mask=real, **settings)
+        monkeypatch.setattr(generation, "cores", lambda: 3)
+        np.testing.assert_array_equal(generate(*given, mask=real, **settings), whole)
+        chunks = np.concatenate(list(stream(*given, mask=real, chunk=5, **settings)), axis=1)
+        np.testing.assert_array_equal(chunks, whole[:, : chunks.shape[1]])
+
+
+@pytest.mark.parametrize(
+    ("batch", "cores", "rows"),
+    [(12, 3, 4), (12, 2, 6), (12, 1, 12), (11, 3, 11), (7, 3, 7), (8, 16, 4), (1, 2, 1), (30, 4, 10)],
+)
+def test_parts_are_equal_and_not_too_small(batch, cores, rows, monkeypatch):
+    module, params = model("sums")
+    monkeypatch.setattr(generation, "cores", lambda: cores)
+    _, parts = generation._prepared(module, params, prompts(batch, 2), 1, KEY, 1.0, None, None, None, None)
+    assert [len(prompt) for prompt, _, _ in parts] == [rows] * (batch // rows)
+    assert [first for _, _, first in parts] == list(range(0, batch, rows))
+
+
+def test_nan_of_any_part_is_told(monkeypatch):
+    module, params = model("lstm")
+    monkeypatch.setattr(generation, "cores", lambda: 2)
+    broken = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+    with pytest.raises(ValueError, match="NaN for 8 of 8 rows"):
+        generate(module, broken, prompts(8, 2), 4, KEY)
+
+
 def test_one_program_for_all_temperatures_and_nuclei():
     module, params = model("sums")
     generation._whole.cache_clear()
     for temperature, top_p in ((1.0, 0.9), (0.5, 0.7), (2.0, 1.0)):
         generate(module, params, prompts(1, 3), 4, KEY, temperature=temperature, top_p=top_p)
     assert generation._whole.cache_info().misses == 1
-    plan = generation._Plan(module, generation.Choice(False, None, True), None)
-    assert generation._whole(plan, 4)._cache_size() == 1
+    plan = continuation.Plan(module, continuation.Choice(False, None, True), None)
+    assert generation._whole(plan, 4)._function._cache_size() == 1
 
 
 def test_a_stream_compiles_nothing_for_another_length():

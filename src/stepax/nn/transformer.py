@@ -95,16 +95,21 @@ class Decoder(Layers):
         return self._run(tokens, places, train, mask, step, None)[0]
 
     @linen.nowrap
-    def start(self, batch: int) -> Reading:
+    def start(self, batch: int, room: int | None = None) -> Reading:
         """The state of so many sequences of which nothing was read yet; needs no parameters.
 
         Its caches are of JAX's default precision; they may be cast.
+
+        Args:
+            batch: How many sequences.
+            room: For how many tokens each, at most ``context``, which it is where nothing is said.
         """
         check_count("batch", batch, 0)
         check_heads(self.heads, self.features)
-        shape = batch, self.heads, self.context, self.features // self.heads
+        room = self.context if room is None else room
+        shape = batch, self.heads, room, self.features // self.heads
         caches = [KeyValue(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(self.layers)]
-        real = jnp.zeros((batch, self.context), bool)
+        real = jnp.zeros((batch, room), bool)
         return Reading(self.stack.together(caches), real, jnp.zeros((), jnp.int32))
 
     def extend(self, tokens: Array, state: Reading, mask: Array | None = None) -> tuple[Array, Reading]:
@@ -126,14 +131,15 @@ class Decoder(Layers):
         """
         self.check("tokens", tokens, mask)
         batch, time = tokens.shape
-        if state.real.shape != (batch, self.context):
+        room = state.real.shape[-1]
+        if state.real.shape != (batch, room) or room > self.context:
             raise ValueError(
                 f"state: expected one of a batch of {batch} and a context of {self.context}, got one of "
                 f"{state.real.shape}"
             )
-        if not isinstance(state.length, jax.core.Tracer) and state.length + time > self.context:
+        if not isinstance(state.length, jax.core.Tracer) and state.length + time > room:
             raise ValueError(
-                f"tokens: the state holds {state.length} of at most {self.context} tokens (the context), and has no "
+                f"tokens: the state holds {state.length} of at most {room} tokens (the context), and has no "
                 f"room for {time} more"
             )
         at = state.length
@@ -147,7 +153,7 @@ class Decoder(Layers):
             return block.extend(x, cache, **settings, memory=memory, memory_mask=state.memory_mask)
 
         logits, caches = self._run(tokens, places, False, mask, step, self._beside(state))
-        logits = jnp.where(at + time <= self.context, logits, jnp.nan)
+        logits = jnp.where(at + time <= room, logits, jnp.nan)
         return logits, state._replace(caches=caches, real=real, length=at + time)
 
     def remember(self, memory: Array) -> Tree:

@@ -138,8 +138,11 @@ def checked(heat: Any, k: int | None, p: Any, vocabulary: int) -> Choice:
     return Choice(not traced and bool(np.asarray(heat) == 0), k, p is not None)
 
 
-def chosen(choice: Choice, logits: Array, key: Key, heat: Any, p: Any) -> Array:
-    """The draw of :func:`sample`, nothing checked; ``heat`` and ``p`` may be traced."""
+def chosen(choice: Choice, logits: Array, key: Key, heat: Any, p: Any, rows: tuple[Array, int] | None = None) -> Array:
+    """The draw of :func:`sample`, nothing checked; ``heat`` and ``p`` may be traced.
+
+    With ``rows``, ``(first, batch)``, the logits are those of some rows of a batch, and so are the draws.
+    """
     if choice.greedy:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     # The noise of a draw in half precision is too coarse for tokens that are not likely.
@@ -148,7 +151,13 @@ def chosen(choice: Choice, logits: Array, key: Key, heat: Any, p: Any) -> Array:
         logits = top_k(logits, choice.top_k)
     if choice.nucleus:
         logits = nucleus(logits, p)
-    return jax.random.categorical(flat(key), logits).astype(jnp.int32)
+    if rows is None:
+        return jax.random.categorical(flat(key), logits).astype(jnp.int32)
+    # Drawn for all: a row's numbers depend on its place.
+    first, batch = rows
+    whole = lax.dynamic_update_slice_in_dim(jnp.zeros((batch, logits.shape[-1]), logits.dtype), logits, first, 0)
+    drawn = jax.random.categorical(flat(key), whole).astype(jnp.int32)
+    return lax.dynamic_slice_in_dim(drawn, first, len(logits), 0)
 
 
 def knobs(temperature: float, top_p: float | None) -> tuple[np.float32, np.float32]:
