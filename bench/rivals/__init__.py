@@ -21,6 +21,10 @@ MODULES = {
     "flax": "bench.rivals.linen",
 }
 
+# Data parallel over the cores of a CPU, each of them a device, where that is faster.
+SPREAD = "fit, a device for each core"
+SPREADING = ("lstm", "gru", "tcn-last", "transformer")
+
 
 class Trainer(Protocol):
     def chunks(self) -> Iterator[int]: ...
@@ -33,7 +37,7 @@ def forms(rival: str, workload: str, gpu: bool = False) -> tuple[str, ...]:
     population = workload.startswith("population")
     match rival:
         case "stepax":
-            return ("fit",)
+            return ("fit", SPREAD) if workload in SPREADING and not gpu else ("fit",)
         case "torch":
             found = ("eager", "compile", *(("compile, CUDA graphs",) if gpu else ()))
             if workload.startswith("cnn"):

@@ -1,5 +1,6 @@
 """stepax, as ``fit`` runs it: data on the device, chunks of an epoch as one compiled program."""
 
+import os
 from collections.abc import Iterator
 
 import jax
@@ -7,21 +8,34 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from bench.rivals import SPREAD
 from bench.rivals.task import Task
-from stepax import State, epochs, in_order, population, shuffled
+from stepax import State, epochs, in_order, mesh, population, shard, shuffled
 from stepax.bench import WORKLOADS
 from stepax.reports import PACE
 
 
 def trainer(task: Task, form: str) -> "_Trainer":
-    return _Trainer(task)
+    return _Trainer(task, _devices(task.batch_size) if form == SPREAD else 1)
+
+
+def _devices(batch_size: int) -> int:
+    """As many as there are cores, and can share a batch equally; JAX then has them, if it has not begun yet."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError:  # it has, with as many as there are
+        count = min(count, jax.device_count())
+    return max(n for n in range(1, count + 1) if batch_size % n == 0)
 
 
 class _Trainer:
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, devices: int = 1) -> None:
         self.task = task
         learner = WORKLOADS[task.workload].learner()
         self.learner = learner if task.lanes == 1 else population(learner, task.lanes)
+        if devices > 1:
+            self.learner = shard(self.learner, mesh(data=devices))
 
     def chunks(self) -> Iterator[int]:
         source = shuffled({"x": self.task.x, "y": self.task.y}, self.task.batch_size, jax.random.key(0))

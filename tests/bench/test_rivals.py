@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from bench.process import Failed, Process, environment
-from bench.rivals import forms, linen, ours, task
+from bench.rivals import SPREAD, forms, linen, ours, task
 
 from stepax.bench import WORKLOADS
 
@@ -52,6 +52,15 @@ def test_flax(name: str) -> None:
         # What takes long to compile is told apart from the others by its network, not by the forms of its loop.
         for form in forms("flax", name)[: 1 if name in SLOW else None]:
             assert distance(name, linen.trainer(given, form).losses(STEPS), double) < (1e-9 if double else 1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if len(forms("stepax", name)) > 1])
+def test_stepax_on_several_devices(name: str) -> None:
+    with jax.enable_x64(True):
+        spread = ours.trainer(small(name).in_float64(), SPREAD)
+        assert distance(name, spread.losses(STEPS), True) < 1e-9
+        params = jax.tree.leaves(spread._start().params)
+        assert {len(leaf.sharding.device_set) for leaf in params} == {ours._devices(4)}
 
 
 @pytest.mark.usefixtures("x64")
