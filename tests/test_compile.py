@@ -10,7 +10,7 @@ import pytest
 
 import stepax as sx
 from stepax import compile as compiling
-from stepax.compile import Program, SideBySide, cache_folder, compile_seconds, cores, jit
+from stepax.compile import Concurrent, Program, cache_folder, compile_seconds, cores, jit
 
 
 @pytest.fixture
@@ -155,8 +155,8 @@ def test_the_cache_stays_as_the_user_set_it(fresh_settings, name, value):
     assert fresh_settings() == theirs
 
 
-def test_calls_side_by_side_are_those_in_turn():
-    together = SideBySide(lambda state, x: {"w": state["w"] + x}, donate=(0,))
+def test_concurrent_calls_are_those_in_turn():
+    together = Concurrent(lambda state, x: {"w": state["w"] + x}, donate=(0,))
     calls = [({"w": jnp.full(3, float(i))}, jnp.float32(10 * i)) for i in range(3)]
     for i, found in enumerate(together(calls)):
         np.testing.assert_array_equal(found["w"], np.full(3, 11.0 * i))
@@ -165,28 +165,28 @@ def test_calls_side_by_side_are_those_in_turn():
     np.testing.assert_array_equal(alone[0]["w"], [2, 2])
 
 
-def test_calls_side_by_side_compile_once_for_a_shape():
+def test_concurrent_calls_compile_once_for_a_shape():
     traced = []
-    together = SideBySide(lambda x: traced.append(x.shape) or 2 * x)
+    together = Concurrent(lambda x: traced.append(x.shape) or 2 * x)
     for shape in ((3,), (3,), (4,), (3,)):
         found = together([(jnp.ones(shape),), (jnp.zeros(shape),)])
         np.testing.assert_array_equal(found, [np.full(shape, 2), np.zeros(shape)])
     assert traced == [(3,), (4,)]
 
 
-def test_calls_side_by_side_take_the_precision_of_the_caller():
-    together = SideBySide(lambda x: x + jnp.ones(2))
+def test_concurrent_calls_take_the_precision_of_the_caller():
+    together = Concurrent(lambda x: x + jnp.ones(2))
     with jax.enable_x64(True):
         assert {found.dtype for found in together([(jnp.zeros(2),), (jnp.ones(2),)])} == {np.dtype("float64")}
     assert {found.dtype for found in together([(jnp.zeros(2),), (jnp.ones(2),)])} == {np.dtype("float32")}
 
 
-def test_an_error_of_a_call_side_by_side_is_told():
+def test_an_error_of_a_concurrent_call_is_told():
     def refused(x):
         raise ValueError("no")
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="ValueError: no"):
-        SideBySide(lambda x: jax.pure_callback(refused, x, x))([(jnp.ones(2),), (jnp.ones(2),)])
+        Concurrent(lambda x: jax.pure_callback(refused, x, x))([(jnp.ones(2),), (jnp.ones(2),)])
 
 
 @pytest.mark.parametrize(("given", "expected"), [("3", 3), ("1", 1)])

@@ -13,7 +13,7 @@ import jax
 from stepax.files import cache_dir
 from stepax.typing import Tree
 
-__all__ = ["Program", "SideBySide", "cache_folder", "compile_seconds", "cores", "jit", "options", "signature"]
+__all__ = ["Concurrent", "Program", "cache_folder", "compile_seconds", "cores", "jit", "options", "signature"]
 
 # Tried one by one on each backend; a version of XLA that refuses one goes without it.
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -97,7 +97,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class SideBySide:
+class Concurrent:
     """A function that runs for several arguments at once, each in a thread of its own.
 
     A program whose arrays are small keeps one core of a CPU busy, and waits for the others more than they help; as many

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from stepax.checks import check_count, check_key
-from stepax.compile import SideBySide, cores, signature
+from stepax.compile import Concurrent, cores, signature
 from stepax.text.answers import check_answers
 from stepax.text.continuation import Plan, Text, begin, extend, go_on
 from stepax.text.prompt import check_end, prepared_prompt
@@ -166,7 +166,7 @@ def _vocabulary(module: Any, like: Any) -> int:
 
 
 @lru_cache(maxsize=32)
-def _whole(plan: Plan, length: int) -> SideBySide:
+def _whole(plan: Plan, length: int) -> Concurrent:
     def whole(
         params: Tree, prompt: Array, real: Array | None, row: Array, key: Key, knobs: tuple[Array, Array]
     ) -> tuple[Array, Array]:
@@ -174,13 +174,13 @@ def _whole(plan: Plan, length: int) -> SideBySide:
         text, tokens = go_on(plan, length, params, text, key, knobs, jnp.int32(0), jnp.int32(length))
         return tokens, text.broken
 
-    return SideBySide(whole)
+    return Concurrent(whole)
 
 
 @lru_cache(maxsize=32)
-def _in_chunks(plan: Plan, chunk: int) -> tuple[SideBySide, SideBySide]:
+def _in_chunks(plan: Plan, chunk: int) -> tuple[Concurrent, Concurrent]:
     """The same in two programs: one reads the prompt, one makes a chunk."""
-    return SideBySide(partial(begin, plan)), SideBySide(partial(go_on, plan, chunk), donate=(1,))
+    return Concurrent(partial(begin, plan)), Concurrent(partial(go_on, plan, chunk), donate=(1,))
 
 
 def _chunks(
