@@ -39,18 +39,17 @@ def in_rooms(monkeypatch):
     generation._in_chunks.cache_clear()
 
 
-@pytest.mark.parametrize("time", [1, 3, 7, 10])
+@pytest.mark.parametrize("time", [1, 7])
 def test_a_context_in_rooms_makes_the_same_text(made, time, in_rooms):
     module, params = made
     prompt = np.random.default_rng(time).integers(0, 11, (3, time)).astype(np.int32)
     mask = np.arange(time) >= np.array([[0], [time // 2], [time - 1]])
-    for real in (None, mask):
-        in_rooms(2**60)
-        whole = generate(module, params, prompt, 27, KEY, mask=real)
-        in_rooms(1)
-        np.testing.assert_array_equal(generate(module, params, prompt, 27, KEY, mask=real), whole)
-        chunks = list(stream(module, params, prompt, 27, KEY, mask=real, chunk=4))
-        np.testing.assert_array_equal(np.concatenate(chunks, axis=1), whole)
+    in_rooms(2**60)
+    whole = generate(module, params, prompt, 27, KEY, mask=mask)
+    in_rooms(1)
+    np.testing.assert_array_equal(generate(module, params, prompt, 27, KEY, mask=mask), whole)
+    chunks = list(stream(module, params, prompt, 27, KEY, mask=mask, chunk=4))
+    np.testing.assert_array_equal(np.concatenate(chunks, axis=1), whole)
 
 
 def test_rooms_are_quarters_of_a_large_state(in_rooms):
