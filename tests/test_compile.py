@@ -181,6 +181,28 @@ def test_concurrent_calls_take_the_precision_of_the_caller():
     assert {found.dtype for found in together([(jnp.zeros(2),), (jnp.ones(2),)])} == {np.dtype("float32")}
 
 
+def test_concurrent_calls_take_what_numpy_holds_as_the_caller_does():
+    together = Concurrent(lambda x: 2 * x)
+    with jax.enable_x64(True):
+        assert {found.dtype for found in together([(np.ones(2),), (np.ones(2),)])} == {np.dtype("float64")}
+
+
+def test_concurrent_calls_run_where_their_arrays_are():
+    together = Concurrent(lambda x: 2 * x)
+    for device in jax.devices()[:2]:
+        found = together([(jax.device_put(np.ones(2), device),), (jax.device_put(np.zeros(2), device),)])
+        assert {array.device for array in found} == {device}
+
+
+def test_concurrent_calls_over_several_devices_or_traced_run_in_turn(monkeypatch):
+    together = Concurrent(lambda x: 2 * x)
+    monkeypatch.setattr(compiling, "ThreadPoolExecutor", None)
+    spread = jax.device_put(np.arange(8.0), jax.NamedSharding(sx.mesh(data=8), jax.P("data")))
+    np.testing.assert_array_equal(together([(spread,), (spread + 1,)])[1], 2 * np.arange(1, 9))
+    found = jax.vmap(lambda x: together([(x,), (x + 1,)])[1])(jnp.arange(3.0))
+    np.testing.assert_array_equal(found, [2, 4, 6])
+
+
 def test_an_error_of_a_concurrent_call_is_told():
     def refused(x):
         raise ValueError("no")

@@ -16,12 +16,12 @@ from stepax.reports import PACE
 
 
 def trainer(task: Task, form: str) -> "_Trainer":
-    return _Trainer(task, _devices(task.batch_size) if form == SPREAD else 1)
+    return _Trainer(task, devices(task.batch_size) if form == SPREAD else 1)
 
 
-def _devices(batch_size: int) -> int:
+def devices(batch_size: int) -> int:
     """As many as there are cores, and can share a batch equally; JAX then has them, if it has not begun yet."""
-    count = len(os.sched_getaffinity(0))
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         jax.config.update("jax_num_cpu_devices", count)
     except RuntimeError:  # it has, with as many as there are
@@ -30,12 +30,12 @@ def _devices(batch_size: int) -> int:
 
 
 class _Trainer:
-    def __init__(self, task: Task, devices: int = 1) -> None:
+    def __init__(self, task: Task, count: int = 1) -> None:
         self.task = task
         learner = WORKLOADS[task.workload].learner()
         self.learner = learner if task.lanes == 1 else population(learner, task.lanes)
-        if devices > 1:
-            self.learner = shard(self.learner, mesh(data=devices))
+        if count > 1:
+            self.learner = shard(self.learner, mesh(data=count))
 
     def chunks(self) -> Iterator[int]:
         source = shuffled({"x": self.task.x, "y": self.task.y}, self.task.batch_size, jax.random.key(0))

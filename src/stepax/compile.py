@@ -22,6 +22,9 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "cpu": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"},
 }
 
+# What a thread may set for itself, and programs differ by.
+THREADS_OWN = ("jax_enable_x64", "jax_default_matmul_precision", "jax_debug_nans")
+
 _seconds = 0.0
 
 
@@ -109,14 +112,22 @@ class Concurrent:
         self._compiled: dict[Hashable, Any] = {}
 
     def __call__(self, calls: Sequence[tuple]) -> list[Any]:
-        """The results for the arguments of each call, all of the same shapes; compiles anew for others."""
-        if len(calls) == 1:
-            return [self._function(*calls[0])]
-        # Compiled here: what is set in this thread alone, such as float64, is not set in others.
-        shapes = signature(calls[0]), jax.config.read("jax_enable_x64")
-        if shapes not in self._compiled:
-            self._compiled[shapes] = self._function.trace(*calls[0]).lower().compile()
-        program = self._compiled[shapes]
+        """The results for the arguments of each call, all of the same shapes; compiles anew for others.
+
+        What is traced, or lies on several devices, whose programs have to agree on an order, is called in turn.
+        """
+        leaves = jax.tree.leaves(calls)
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        devices = {leaf.sharding for leaf in leaves if isinstance(leaf, jax.Array) and not traced}
+        if len(calls) == 1 or traced or any(len(sharding.device_set) > 1 for sharding in devices):
+            return [self._function(*arguments) for arguments in calls]
+        # Arrays and the program are made here: what is set in this thread alone, such as float64, is not set in others.
+        calls = jax.device_put(list(calls))
+        places = tuple(leaf.sharding for leaf in jax.tree.leaves(calls[0]))
+        kind = signature(calls[0]), places, *(jax.config.read(name) for name in THREADS_OWN)
+        if kind not in self._compiled:
+            self._compiled[kind] = self._function.trace(*calls[0]).lower().compile()
+        program = self._compiled[kind]
         with ThreadPoolExecutor(len(calls)) as threads:
             return list(threads.map(lambda arguments: jax.block_until_ready(program(*arguments)), calls))
 

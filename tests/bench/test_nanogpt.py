@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from bench.rivals import SPREAD
 
 from bench import nanogpt
 
@@ -12,7 +13,7 @@ TEXT = "to be, or not to be, that is the question: " * 40
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    for name, value in {"FEATURES": 8, "LAYERS": 2, "HEADS": 2, "CONTEXT": 8, "BATCH": 3, "WARM": 3}.items():
+    for name, value in {"FEATURES": 8, "LAYERS": 2, "HEADS": 2, "CONTEXT": 8, "BATCH": 4, "WARM": 3}.items():
         monkeypatch.setattr(nanogpt, name, value)
 
 
@@ -25,7 +26,7 @@ def task(tmp_path):
 
 def test_the_losses_are_those_of_pytorch(task, torch):
     try:
-        ours, theirs = nanogpt.ours(task), nanogpt.theirs(task, "eager")
+        ours, theirs = nanogpt.ours(task, SPREAD), nanogpt.theirs(task, "eager")
         for _ in range(3):
             mine, other = next(ours), next(theirs)
             assert mine.shape == (4,)
@@ -46,7 +47,8 @@ def test_the_rate(task):
 def test_a_result_has_all_forms(tmp_path, monkeypatch, capsys):
     class Rival:
         def __init__(self, program, rival, form, path, environment):
-            self.form, self.seconds = form, iter({"fit": [4.0, 1.0], "eager": [3.0, 3.0], "compile": [9.0, 2.0]}[form])
+            taken = {"fit": [4.0, 1.0], SPREAD: [4.0, 1.5], "eager": [3.0, 3.0], "compile": [9.0, 2.0]}
+            self.form, self.seconds = form, iter(taken[form])
 
         def start(self):
             return {"versions": {}}
@@ -65,6 +67,7 @@ def test_a_result_has_all_forms(tmp_path, monkeypatch, capsys):
     result = json.loads(out.read_text())
     assert nanogpt.ratio(result, "torch, eager") == (pytest.approx(6 / 5), (3.0, 3.0, 3.0))
     assert nanogpt.ratio(result, "torch, compile") == (pytest.approx(11 / 5), (2.0, 2.0, 2.0))
+    assert nanogpt.ratio(result, f"stepax, {SPREAD}")[0] == pytest.approx(5.5 / 5)
     assert result["forms"]["torch, eager"]["difference"] == pytest.approx(0.05)
     assert result["forms"]["torch, compile"]["difference"] == 0
     assert "nanoGPT on a CPU" in capsys.readouterr().out

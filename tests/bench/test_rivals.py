@@ -60,7 +60,7 @@ def test_stepax_on_several_devices(name: str) -> None:
         spread = ours.trainer(small(name).in_float64(), SPREAD)
         assert distance(name, spread.losses(STEPS), True) < 1e-9
         params = jax.tree.leaves(spread._start().params)
-        assert {len(leaf.sharding.device_set) for leaf in params} == {ours._devices(4)}
+        assert {len(leaf.sharding.device_set) for leaf in params} == {ours.devices(4)}
 
 
 @pytest.mark.usefixtures("x64")

@@ -1,5 +1,6 @@
 """A language model that writes only what can be read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,10 @@ class Ordinary:
         """The most tokens that a state holds."""
         return self.module.context
 
-    def start(self, batch: int, room: int | None = None) -> Tree:
-        """The state before anything is read; with ``room``, for so many tokens only, of a module that can."""
-        return self.module.start(batch) if room is None else self.module.start(batch, room)
+    @property
+    def start(self) -> Callable[..., Tree]:
+        """The module's own: the state before anything is read."""
+        return self.module.start
 
     def extend(self, variables: Tree, tokens: Array, state: Tree, mask: Array | None = None) -> tuple[Array, Tree]:
         """The logits ``[batch, time, vocabulary]`` after each of some tokens ``[batch, time]``, and the next state."""

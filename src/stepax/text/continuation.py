@@ -6,8 +6,8 @@ A module can continue a text if it has two methods beside its call, and an attri
     extend(tokens [batch, t], state, mask=None) -> (logits [batch, t, vocabulary], state)
     context                                                            # the most tokens that a state holds, or None
 
-Where ``start`` takes a second argument, ``room``, for how many tokens the state is, and ``extend`` such a state, a long
-context is read as far as it is filled, in quarters.
+Where ``start`` has an argument ``room``, for how many tokens the state is, and ``extend`` takes such a state, whose
+arrays are the beginnings of those of the whole, a long context is read as far as it is filled, in quarters.
 """
 
 import inspect
@@ -27,7 +27,8 @@ from stepax.typing import Array, Key, Tree
 
 __all__ = ["Plan", "Text", "begin", "extend", "go_on"]
 
-# A state of so many numbers is read in parts, for which the program holds the loop over tokens several times.
+# A state of so many numbers, of those texts that a program is for, is read in parts: the program then holds the loop
+# over tokens several times.
 LARGE, ROOMS = 2**22, 4
 
 
@@ -38,7 +39,7 @@ class Plan(NamedTuple):
         module: What continues.
         choice: How a token is chosen.
         end: The token that ends a text, or ``None``.
-        batch: Of how many texts those of a program are a part; ``None``: they are all.
+        batch: Of how many texts those of a program are a part; ``None``: they are all, or nothing is drawn.
     """
 
     module: Any
@@ -118,7 +119,7 @@ def go_on(
             text, out, i = carry
             whole, part = text.state, text.state
             if room < context:
-                part = _cut(whole, jax.eval_shape(lambda: plan.module.start(batch, room)))
+                part = _cut(whole, jax.eval_shape(lambda: plan.module.start(batch, room=room)))
             carry = text._replace(state=part), out, i
             text, out, i = lax.while_loop(lambda c: wanted(c) & (c[0].used < room), one, carry)
             return text._replace(state=jax.tree.map(_within, whole, text.state)), out, i
