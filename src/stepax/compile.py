@@ -124,7 +124,7 @@ class Concurrent:
         # Arrays and the program are made here: what is set in this thread alone, such as float64, is not set in others.
         calls = jax.device_put(list(calls))
         places = tuple(leaf.sharding for leaf in jax.tree.leaves(calls[0]))
-        kind = signature(calls[0]), places, *(jax.config.read(name) for name in THREADS_OWN)
+        kind = signature(calls[0]), places, *(getattr(jax.config, name) for name in THREADS_OWN)
         if kind not in self._compiled:
             self._compiled[kind] = self._function.trace(*calls[0]).lower().compile()
         program = self._compiled[kind]
