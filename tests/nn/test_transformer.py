@@ -184,6 +184,23 @@ def test_reading_is_the_body_of_a_loop():
     np.testing.assert_allclose(np.moveaxis(logits, 0, 1), decoder.apply(variables, TOKENS), 1e-5, 1e-5)
 
 
+@pytest.mark.parametrize(("room", "error"), [(0, ValueError), (2.5, TypeError), (7, ValueError)])
+def test_a_room_is_at_most_the_context(room, error):
+    decoder = sx.nn.Decoder(11, 8, 1, 2, 6)
+    assert decoder.start(2, room=6).real.shape == decoder.start(2).real.shape == (2, 6)
+    with pytest.raises(error, match="room: expected"):
+        decoder.start(2, room=room)
+
+
+def test_a_smaller_room_holds_the_beginning_of_the_same_text():
+    decoder = sx.nn.Decoder(11, 8, 1, 2, 6)
+    variables = drawn(decoder, TOKENS)
+    for room in (3, 6):
+        logits, state = decoder.apply(variables, TOKENS[:, :3], decoder.start(2, room=room), method="extend")
+        np.testing.assert_allclose(logits, decoder.apply(variables, TOKENS[:, :3]), 1e-5, 1e-5)
+        assert state.real.shape == (2, room)
+
+
 def test_beyond_the_context_is_an_error_or_where_nobody_looks_nan():
     decoder = sx.nn.Decoder(11, 8, 1, 2, 6)
     variables = drawn(decoder, TOKENS)

@@ -103,10 +103,17 @@ class Decoder(Layers):
         Args:
             batch: How many sequences.
             room: For how many tokens each, at most ``context``, which it is where nothing is said.
+
+        Raises:
+            TypeError: A size is no whole number.
+            ValueError: A size is too small, or ``room`` is more than ``context``.
         """
         check_count("batch", batch, 0)
         check_heads(self.heads, self.features)
         room = self.context if room is None else room
+        check_count("room", room)
+        if room > self.context:
+            raise ValueError(f"room: expected at most {self.context}, the context, got {room}")
         shape = batch, self.heads, room, self.features // self.heads
         caches = [KeyValue(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(self.layers)]
         real = jnp.zeros((batch, room), bool)
